@@ -1,0 +1,103 @@
+"""Stanzas that must wait for cold data, order per (sender, recipient) kept. The only waiting part of the core.
+
+A pair is in the lane while one of its stanzas waits; what the pair sends meanwhile lines up behind it, and everybody
+else passes. The lane is bounded: a sender who fills it is told to wait (resource-constraint), nothing is dropped.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from twisted.internet.defer import Deferred
+
+from dynxmpp.core.interfaces import Session
+from dynxmpp.wire.errors import Unavailable
+
+Key = tuple[str, str]
+#: Does its work at once (None), or gives what is still to be waited for. Must not raise: its owner catches.
+Job = Callable[[], Awaitable[None] | None]
+
+#: The length of a line at which the session that fills it is no longer read from.
+SLOW_AT = 32
+
+
+class _Line:
+    """What one pair has in the lane, and the session that it comes from."""
+
+    __slots__ = ("jobs", "origin", "slowed")
+
+    def __init__(self, job: Job, origin: Session | None) -> None:
+        self.jobs: deque[Job] = deque([job])
+        self.origin = origin
+        self.slowed = False
+
+
+class SlowLane:
+    """Lines of jobs, one a pair of addresses; each line runs one job after the other."""
+
+    def __init__(self, max_line: int = 200, max_jobs: int = 20_000) -> None:
+        """`max_line` bounds one pair's line, `max_jobs` all lines together."""
+        self._lines: dict[Key, _Line] = {}
+        self._max_line = max_line
+        self._max_jobs = max_jobs
+        self._jobs = 0
+        self._idle: list[Deferred[None]] = []
+
+    def __bool__(self) -> bool:
+        """Is anybody in the lane? While not, nobody needs to build a key."""
+        return bool(self._lines)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._lines
+
+    def add(self, key: Key, job: Job, origin: Session | None = None) -> None:
+        """Lines up `job` behind what this pair has in the lane; it starts now when there is nothing.
+
+        The session it came from is slowed when the line grows (Session.slow_down), and let go when it has emptied.
+        Raises Unavailable when the lane is full; the job has not been taken then.
+        """
+        line = self._lines.get(key)
+        if self._jobs >= self._max_jobs or (line is not None and len(line.jobs) >= self._max_line):
+            raise Unavailable("the slow lane is full")
+        self._jobs += 1
+        if line is None:
+            line = self._lines[key] = _Line(job, origin)
+            Deferred.fromCoroutine(self._run(key, line))
+            return
+        line.jobs.append(job)
+        if len(line.jobs) == SLOW_AT and line.origin is not None:
+            line.slowed = True
+            line.origin.slow_down(True)
+
+    def add_next(self, key: Key, job: Job) -> None:
+        """Goes on with what the pair's running job has begun, before anything that has lined up behind it."""
+        self._jobs += 1
+        self._lines[key].jobs.appendleft(job)
+
+    async def _run(self, key: Key, line: "_Line") -> None:
+        jobs = line.jobs
+        try:
+            while jobs:
+                job = jobs.popleft()
+                self._jobs -= 1
+                pending = job()
+                if pending is not None:
+                    await pending
+        finally:
+            # Only an error in our own code leaves jobs behind; the pair must not stay blocked for ever.
+            self._jobs -= len(jobs)
+            del self._lines[key]
+            if line.slowed and line.origin is not None:
+                line.origin.slow_down(False)
+            if not self._lines:
+                waiting, self._idle = self._idle, []
+                for deferred in waiting:
+                    deferred.callback(None)
+
+    def when_idle(self) -> Deferred[None]:
+        """Fires once nobody is in the lane: everything that was taken has been dealt with."""
+        deferred: Deferred[None] = Deferred()
+        if self._lines:
+            self._idle.append(deferred)
+        else:
+            deferred.callback(None)
+        return deferred

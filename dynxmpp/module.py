@@ -1,0 +1,217 @@
+"""What the author of a module imports, and nothing else of the server.
+
+A module is one extension: one file, one class, one instance per host type, a wokkel handler all the same. It declares
+what it answers (`@iq_get`, `@iq_set`), what it looks at on the way (`filters()`), what it announces (`features`), what
+it stores and how that goes away again (`stored`), the tables it needs (`migrations`), and what may stand in its section
+of the configuration (`config_model`). What is declared here is all that the server knows of it.
+
+Any other wokkel handler can be a module too: see `WokkelModule`.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+from twisted.internet.defer import maybeDeferred
+from wokkel.disco import DiscoFeature
+from wokkel.iwokkel import IDisco
+from wokkel.subprotocols import XMPPHandler
+
+from dynxmpp.config.model import Section, option, section
+from dynxmpp.core.domain_table import DomainTable
+from dynxmpp.core.host_type import HostType
+from dynxmpp.core.interfaces import Clock, Database, Session, Stored, SubscriptionBook, Transaction
+from dynxmpp.core.iq_registry import IQ, Answer, IQHandler, IQRoute, Target
+from dynxmpp.core.pipeline import Direction, Filter, Phase, Stop, Verdict, Wait
+from dynxmpp.core.router import Router
+from dynxmpp.core.routing_context import RoutingContext
+from dynxmpp.core.session_table import SessionTable
+from dynxmpp.db.migrations import Migration
+from dynxmpp.jid import JID, InvalidJID
+from dynxmpp.wire.errors import StanzaError, StreamError, Unavailable
+from dynxmpp.wire.stanza import Stanza, qualified
+
+__all__ = [
+    "IQ",
+    "JID",
+    "Answer",
+    "Clock",
+    "Database",
+    "Direction",
+    "Filter",
+    "InvalidJID",
+    "Migration",
+    "Module",
+    "ModuleContext",
+    "Phase",
+    "RoutingContext",
+    "Section",
+    "Session",
+    "Stanza",
+    "StanzaError",
+    "Stop",
+    "Stored",
+    "StreamError",
+    "SubscriptionBook",
+    "Target",
+    "Transaction",
+    "Unavailable",
+    "Verdict",
+    "Wait",
+    "WokkelModule",
+    "Xep",
+    "iq_get",
+    "iq_set",
+    "option",
+    "qualified",
+    "section",
+]
+
+M = TypeVar("M", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Xep:
+    """The extension that a module implements, and the version of its text that was followed."""
+
+    number: int
+    version: str
+
+
+@section
+class NoOptions(Section):
+    """A module without any options: its section must be empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleContext:
+    """The world as a module sees it; one object per host type, handed to each of its modules."""
+
+    host_type: HostType
+    router: Router
+    sessions: SessionTable
+    domains: DomainTable[HostType]
+    database: Database
+    clock: Clock
+    #: Lets work go on in the background; what it raises is logged with the given event name.
+    spawn: Callable[[str, Awaitable[object]], None]
+    #: The configuration's `general.language`.
+    language: str = "en"
+
+
+def iq_get(namespace: str, name: str, at: Target) -> Callable[[M], M]:
+    """The decorated method answers IQs of type get with this payload, addressed to one of these targets.
+
+    It is given an `IQ` and returns the payload of the result, or None for an empty result, or a coroutine that gives
+    either; what it raises becomes the error (StanzaError as it is, anything unexpected internal-server-error). Further
+    requests of the same sender to the same address wait until it is done.
+    """
+    return _iq("get", namespace, name, at)
+
+
+def iq_set(namespace: str, name: str, at: Target) -> Callable[[M], M]:
+    """As `iq_get`, for type set."""
+    return _iq("set", namespace, name, at)
+
+
+def _iq(type_: str, namespace: str, name: str, at: Target) -> Callable[[M], M]:
+    def declare(method: M) -> M:
+        routes: list[IQRoute] = getattr(method, "_iq_routes", [])
+        method._iq_routes = [*routes, IQRoute(type_, qualified(namespace, name), at)]  # type: ignore[attr-defined]
+        return method
+
+    return declare
+
+
+class Module(XMPPHandler):
+    """Base of all modules. A subclass sets the class attributes that apply to it."""
+
+    #: The name in the configuration, `mod_...`, as the field knows it.
+    name: ClassVar[str]
+    xep: ClassVar[Xep | None] = None
+    config_model: ClassVar[type[Section]] = NoOptions
+    #: Announced in disco#info of a domain, and of an account.
+    features: tuple[str, ...] = ()
+    account_features: tuple[str, ...] = ()
+    #: Tables with data of domains and accounts. What is not in tables goes in `remove_domain` and `remove_account`.
+    stored: ClassVar[tuple[Stored, ...]] = ()
+    migrations: ClassVar[tuple[Migration, ...]] = ()
+
+    def __init__(self, context: ModuleContext, config: Any) -> None:
+        """`config` is an instance of `config_model`."""
+        super().__init__()
+        self.context = context
+        self.config = config
+        self.host_type = context.host_type
+        self.router = context.router
+        self.sessions = context.sessions
+        self.database = context.database
+        self.clock = context.clock
+
+    #: The subdomain that the module serves: a template such as `muclight.@HOST@`, or None. Read when it is built.
+    subdomain: str | None = None
+
+    async def start(self) -> None:
+        """Called once, when all modules of the host type exist and before any stanza comes."""
+
+    async def stop(self) -> None:
+        """Called once, when no stanza comes any more."""
+
+    def filters(self) -> Iterable[Filter]:
+        """What of the passing stanzas the module wants to see."""
+        return ()
+
+    def session_bound(self, session: Session) -> None:
+        """A resource of a domain of this host type was bound."""
+
+    def session_ended(self, session: Session) -> None:
+        """A session is over, for whatever reason; it has left the session table already."""
+
+    async def remove_domain(self, domain: str) -> None:
+        """Forgets a domain in memory; its rows in `stored` are removed by others."""
+
+    async def remove_account(self, account: JID) -> None:
+        """Forgets an account in memory; its rows in `stored` are removed by others."""
+
+    def receive(self, stanza: Stanza, context: RoutingContext) -> None:
+        """A stanza for the module's subdomain that none of its IQ handlers answers."""
+        raise StanzaError("service-unavailable")
+
+    def iq_routes(self) -> Iterable[tuple[IQRoute, IQHandler]]:
+        """What the decorated methods answer."""
+        for attribute in dir(type(self)):
+            for route in getattr(getattr(type(self), attribute, None), "_iq_routes", ()):
+                if Target.SERVICE in route.at:
+                    route = IQRoute(route.type, route.payload, route.at, self.subdomain)
+                yield route, getattr(self, attribute)
+
+
+class WokkelModule(Module):
+    """A plain wokkel handler as a module of the domain: `dynxmpp.modules` may name its class.
+
+    It gets the IQs that it observes, other stanzas to the domain when it observes such, and a tree of its own each
+    time; what it says about itself (getDiscoInfo) is announced.
+    """
+
+    handler_class: ClassVar[type[XMPPHandler]]
+
+    def __init__(self, context: ModuleContext, config: Any) -> None:
+        super().__init__(context, config)
+        self.handler = self.handler_class()
+
+    @staticmethod
+    def wrap(name: str, handler_class: type[XMPPHandler]) -> type["WokkelModule"]:
+        """The module class for a handler class, under the name of its entry point."""
+        return type(handler_class.__name__, (WokkelModule,), {"name": name, "handler_class": handler_class})
+
+    async def start(self) -> None:
+        stream = self.host_type.virtual_stream
+        self.handler.parent = stream
+        self.handler.makeConnection(stream)
+        self.handler.connectionInitialized()
+        if IDisco.providedBy(self.handler):
+            info = await maybeDeferred(self.handler.getDiscoInfo, None, None, "")
+            self.features = tuple(str(item) for item in info if isinstance(item, DiscoFeature))
+
+    async def stop(self) -> None:
+        self.handler.connectionLost(None)
