@@ -1,0 +1,55 @@
+# run, test, lint, bench: nothing else is needed to take part. Each makes .venv when it is missing.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+CONFIG ?= etc/dynxmpp.toml
+STAMP := $(VENV)/.installed
+
+.PHONY: help install run test lint bench clean
+
+help:
+	@echo "make run     start the server with the embedded database (CONFIG=$(CONFIG))"
+	@echo "make test    run the whole test suite"
+	@echo "make lint    ruff, mypy, import contracts"
+	@echo "make bench   measure the hot path and the domain table"
+	@echo "make install make $(VENV) and nothing else"
+
+install: $(STAMP)
+
+$(STAMP): setup.cfg pyproject.toml
+	@echo "== making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or later is needed (make PYTHON=... install)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
+		|| { echo "could not make a virtual environment (Debian: apt install python3-venv)"; exit 1; }
+	@echo "== installing dynxmpp and what it needs into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+run: $(STAMP)
+	@mkdir -p var
+	@echo "== starting dynxmpp with $(CONFIG); Ctrl-C ends it"
+	@exec $(BIN)/twistd --nodaemon --pidfile= dynxmpp --config $(CONFIG)
+
+test: $(STAMP)
+	@echo "== running the tests (they start the databases and servers that they need)"
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP)
+	@echo "== ruff"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@echo "== mypy"
+	@$(BIN)/mypy
+	@echo "== import contracts"
+	@$(BIN)/lint-imports --no-cache
+
+bench: $(STAMP)
+	@echo "== one-to-one chat against the bare relay"
+	@$(BIN)/python bench/one_to_one.py
+	@echo "== domains"
+	@$(BIN)/python -m bench.domains
+
+clean:
+	rm -rf $(VENV) var build *.egg-info

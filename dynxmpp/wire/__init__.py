@@ -1,0 +1,1 @@
+"""Bytes to stanzas and back; knows nothing of a server."""

@@ -1,0 +1,12 @@
+"""Namespaces of RFC 6120 and RFC 6121. Those of a XEP stay in its file."""
+
+NS_CLIENT = "jabber:client"
+NS_STREAMS = "http://etherx.jabber.org/streams"
+NS_STREAM_ERRORS = "urn:ietf:params:xml:ns:xmpp-streams"
+NS_STANZA_ERRORS = "urn:ietf:params:xml:ns:xmpp-stanzas"
+NS_TLS = "urn:ietf:params:xml:ns:xmpp-tls"
+NS_SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
+NS_BIND = "urn:ietf:params:xml:ns:xmpp-bind"
+NS_SESSION = "urn:ietf:params:xml:ns:xmpp-session"
+NS_ROSTER = "jabber:iq:roster"
+NS_XML = "http://www.w3.org/XML/1998/namespace"
