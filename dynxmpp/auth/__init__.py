@@ -1,0 +1,1 @@
+"""Who an account is: authentication methods and SCRAM records."""
