@@ -9,7 +9,7 @@ Any other wokkel handler can be a module too: see `WokkelModule`.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
 from twisted.internet.defer import maybeDeferred
@@ -17,6 +17,7 @@ from wokkel.disco import DiscoFeature
 from wokkel.iwokkel import IDisco
 from wokkel.subprotocols import XMPPHandler
 
+from dynxmpp.commit import CommitTicket
 from dynxmpp.config.model import Section, option, section
 from dynxmpp.core.domain_table import DomainTable
 from dynxmpp.core.host_type import HostType
@@ -26,6 +27,7 @@ from dynxmpp.core.pipeline import Direction, Filter, Phase, Stop, Verdict, Wait
 from dynxmpp.core.router import Router
 from dynxmpp.core.routing_context import RoutingContext
 from dynxmpp.core.session_table import SessionTable
+from dynxmpp.db.batch import BatchWriter
 from dynxmpp.db.migrations import Migration
 from dynxmpp.jid import JID, InvalidJID
 from dynxmpp.wire.errors import StanzaError, StreamError, Unavailable
@@ -35,7 +37,9 @@ __all__ = [
     "IQ",
     "JID",
     "Answer",
+    "BatchWriter",
     "Clock",
+    "CommitTicket",
     "Database",
     "Direction",
     "Filter",
@@ -47,6 +51,7 @@ __all__ = [
     "RoutingContext",
     "Section",
     "Session",
+    "SessionTable",
     "Stanza",
     "StanzaError",
     "Stop",
@@ -99,25 +104,26 @@ class ModuleContext:
     language: str = "en"
 
 
-def iq_get(namespace: str, name: str, at: Target) -> Callable[[M], M]:
+def iq_get(namespace: str, name: str, at: Target, *, secret: bool = False) -> Callable[[M], M]:
     """The decorated method answers IQs of type get with this payload, addressed to one of these targets.
 
     It is given an `IQ` and returns the payload of the result, or None for an empty result, or a coroutine that gives
     either; what it raises becomes the error (StanzaError as it is, anything unexpected internal-server-error). Further
-    requests of the same sender to the same address wait until it is done.
+    requests of the same sender to the same address wait until it is done. `secret`: the request may hold a password, so
+    an error goes back without it.
     """
-    return _iq("get", namespace, name, at)
+    return _iq("get", namespace, name, at, secret)
 
 
-def iq_set(namespace: str, name: str, at: Target) -> Callable[[M], M]:
+def iq_set(namespace: str, name: str, at: Target, *, secret: bool = False) -> Callable[[M], M]:
     """As `iq_get`, for type set."""
-    return _iq("set", namespace, name, at)
+    return _iq("set", namespace, name, at, secret)
 
 
-def _iq(type_: str, namespace: str, name: str, at: Target) -> Callable[[M], M]:
+def _iq(type_: str, namespace: str, name: str, at: Target, secret: bool) -> Callable[[M], M]:
     def declare(method: M) -> M:
         routes: list[IQRoute] = getattr(method, "_iq_routes", [])
-        method._iq_routes = [*routes, IQRoute(type_, qualified(namespace, name), at)]  # type: ignore[attr-defined]
+        method._iq_routes = [*routes, IQRoute(type_, qualified(namespace, name), at, None, secret)]  # type: ignore[attr-defined]
         return method
 
     return declare
@@ -164,6 +170,9 @@ class Module(XMPPHandler):
     def session_bound(self, session: Session) -> None:
         """A resource of a domain of this host type was bound."""
 
+    def session_available(self, session: Session) -> None:
+        """A session takes messages from now on: it has become available with a priority that is not negative."""
+
     def session_ended(self, session: Session) -> None:
         """A session is over, for whatever reason; it has left the session table already."""
 
@@ -182,7 +191,7 @@ class Module(XMPPHandler):
         for attribute in dir(type(self)):
             for route in getattr(getattr(type(self), attribute, None), "_iq_routes", ()):
                 if Target.SERVICE in route.at:
-                    route = IQRoute(route.type, route.payload, route.at, self.subdomain)
+                    route = replace(route, service=self.subdomain)
                 yield route, getattr(self, attribute)
 
 

@@ -2,8 +2,8 @@
 
 wokkel 18.0.0 (2018) is what the field's Python handlers are written on. Two names that it imports have left Twisted:
 
-- `twisted.python.compat._PY3`: gone with Python 2 (absent since 21.7). data_form asks it, and with data_form disco, muc,
-  ping and pubsub cannot be imported.
+- `twisted.python.compat._PY3`: gone with Python 2 (absent since 21.7). data_form asks it, and with it disco,
+  muc, ping and pubsub cannot be imported.
 - `twisted.python.constants`: removed in 24.11; `constantly` is the same code under its own name. muc needs it.
 
 Its deprecation warnings are about names that still work; its users cannot act on them.

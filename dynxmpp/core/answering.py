@@ -55,7 +55,7 @@ class Answering:
         try:
             answer = registered.handler(IQ(stanza, context))
         except Exception as problem:  # noqa: BLE001 - border: one stanza's fault harms no other
-            self._passage.refuse_exception(stanza, context, problem, registered.module)
+            self._passage.refuse_exception(_answerable(registered, stanza), context, problem, registered.module)
             return
         if isinstance(answer, Awaitable):
             self._passage.later(stanza, context, self._answer_later(registered, answer, stanza, context))
@@ -68,7 +68,7 @@ class Answering:
         try:
             payload = await answer
         except Exception as problem:  # noqa: BLE001 - border: one stanza's fault harms no other
-            self._passage.refuse_exception(stanza, context, problem, registered.module)
+            self._passage.refuse_exception(_answerable(registered, stanza), context, problem, registered.module)
         else:
             self._send_result(stanza, context, payload)
 
@@ -95,3 +95,8 @@ class Answering:
             return bool(stream.take(tree))
         observer(tree)
         return True
+
+
+def _answerable(registered: Registered, request: Stanza) -> Stanza:
+    """The request as it may go back in an error."""
+    return Stanza("iq", dict(request.attributes)) if registered.secret else request

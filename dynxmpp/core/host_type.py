@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
+from dynxmpp.config.host_config import HostConfig
 from dynxmpp.core.interfaces import AccountDirectory, Session
 from dynxmpp.core.iq_registry import IQHandler, IQRegistry, IQRoute
 from dynxmpp.core.pipeline import Filter, Pipelines
@@ -27,6 +28,7 @@ class HostedModule(DiscoFeatures, Protocol):
     def iq_routes(self) -> Iterable[tuple[IQRoute, IQHandler]]: ...
     def filters(self) -> Iterable[Filter]: ...
     def session_bound(self, session: Session) -> None: ...
+    def session_available(self, session: Session) -> None: ...
     def session_ended(self, session: Session) -> None: ...
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
@@ -45,10 +47,14 @@ class MissingService(Exception):
 class HostType:
     """The modules of a host type and what is compiled from them. `is_static` types serve one domain of their name."""
 
-    def __init__(self, name: str, *, is_static: bool, accounts: AccountDirectory, max_user_sessions: int = 100) -> None:
+    def __init__(
+        self, name: str, *, is_static: bool, accounts: AccountDirectory, config: HostConfig | None = None
+    ) -> None:
+        """`config` is what the file says of this host type; without one, all its options have their defaults."""
         self.name = name
         self.is_static = is_static
         self.accounts = accounts
+        self.config = config
         self.modules: dict[str, HostedModule] = {}
         self.iqs = IQRegistry()
         self.pipelines = Pipelines()
@@ -96,6 +102,10 @@ class HostType:
     def session_bound(self, session: Session) -> None:
         for module in self.session_observers:
             module.session_bound(session)
+
+    def session_available(self, session: Session) -> None:
+        for module in self.session_observers:
+            module.session_available(session)
 
     def session_ended(self, session: Session) -> None:
         for module in self.session_observers:

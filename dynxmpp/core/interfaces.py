@@ -7,18 +7,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from twisted.internet.interfaces import IReactorTime
+from twisted.words.xish import domish
+
 from dynxmpp.jid import JID
+from dynxmpp.protocol.disco_info import DiscoInfo, Identity
 from dynxmpp.wire.errors import StreamError
 from dynxmpp.wire.stanza import Stanza
 
 T = TypeVar("T")
 
 
-class Clock(Protocol):
-    """Time in seconds, and calls later: the part of Twisted's IReactorTime that the server uses."""
-
-    def seconds(self) -> float: ...
-    def callLater(self, delay: float, callable: Callable[..., Any], *args: Any, **kw: Any) -> Any: ...  # noqa: A002
+#: Time in seconds, and calls later.
+Clock = IReactorTime
 
 
 class Transaction(Protocol):
@@ -94,3 +95,74 @@ class SubscriptionBook(Protocol):
 
     def subscription(self, account: JID, contact: JID) -> str | None:
         """`none`, `to`, `from`, `both` as `account` sees `contact`; None while the account is not loaded."""
+
+    def subscribers(self, account: JID) -> Sequence[JID] | None:
+        """The contacts that get the account's presence (`from`, `both`); None while the account is not loaded."""
+
+    def subscribed_to(self, account: JID) -> Sequence[JID] | None:
+        """The contacts whose presence the account gets (`to`, `both`); None while the account is not loaded."""
+
+    def requests(self, account: JID) -> Sequence[Stanza] | None:
+        """The requests for the account's presence that wait for an answer; None while the account is not loaded."""
+
+
+class DomainDisco(Protocol):
+    """What the domains of a host type announce (XEP-0030), for who repeats it elsewhere."""
+
+    def domain_info(self) -> DiscoInfo:
+        """The same for all domains of the host type. Not to be asked before all modules have started."""
+
+
+class AccountNodes(Protocol):
+    """What accounts have below them besides resources (XEP-0163). Who may see it is for the provider to decide."""
+
+    #: What an account is because of it.
+    identities: tuple[Identity, ...]
+
+    async def nodes(self, account: JID, asker: JID) -> Sequence[str]:
+        """The nodes of an account that `asker` may know of."""
+
+    async def node_info(self, account: JID, node: str, asker: JID) -> DiscoInfo | None:
+        """None for a node that is not there, or not for `asker`."""
+
+
+class Blocklist(Protocol):
+    """Whom accounts have blocked (XEP-0191), for those who send on an account's behalf."""
+
+    async def load(self, account: JID) -> None:
+        """Makes `blocks()` of this account answerable without waiting."""
+
+    def blocks(self, account: JID, contact: JID) -> bool | None:
+        """Has `account` blocked `contact`? None while the account is not loaded."""
+
+
+class AccountAdmin(AccountDirectory, Protocol):
+    """Accounts that can be changed. What is refused is an auth.base.AccountError."""
+
+    async def create(self, domain: str, username: str, password: str) -> None: ...
+    async def set_password(self, domain: str, username: str, password: str) -> None: ...
+    async def remove(self, domain: str, username: str) -> None:
+        """Removes the account itself; what modules keep of it is theirs."""
+
+
+class AccountRemover(Protocol):
+    """Removes what is stored of an account, wherever; the account itself goes by AccountAdmin."""
+
+    async def remove_account(self, account: JID) -> None:
+        """May be repeated."""
+
+
+class Registration(Protocol):
+    """In-band registration before authentication (XEP-0077 3.1), as streams are offered it."""
+
+    #: For the features of a stream that has not authenticated yet.
+    stream_feature: bytes
+
+    def form(self) -> domish.Element:
+        """The payload that answers a get."""
+
+    async def register(self, domain: str, query: domish.Element, address: str) -> None:
+        """Creates the account that a set asks for; `address` is the client's IP address. Raises StanzaError.
+
+        The error must be sent without the request, which has a password in it.
+        """

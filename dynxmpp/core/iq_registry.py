@@ -61,18 +61,23 @@ IQHandler = Callable[[IQ], Answer | Awaitable[Answer]]
 
 @dataclass(frozen=True, slots=True)
 class IQRoute:
-    """What a handler answers: `type` is get or set, `payload` a qualified name, `service` the pattern of a SERVICE."""
+    """What a handler answers: `type` is get or set, `payload` a qualified name, `service` the pattern of a SERVICE.
+
+    `secret`: the request may hold a password, so an error goes back without it.
+    """
 
     type: str
     payload: str
     at: Target
     service: str | None = None
+    secret: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Registered:
     handler: IQHandler
     module: str
+    secret: bool
 
 
 class DuplicateHandler(Exception):
@@ -98,7 +103,7 @@ class IQRegistry:
             other = self._handlers.get(key)
             if other is not None:
                 raise DuplicateHandler(f"{other.module} and {module} both answer {route.type} {route.payload}")
-            self._handlers[key] = Registered(handler, module)
+            self._handlers[key] = Registered(handler, module, route.secret)
 
     def find(self, place: Target | str, type_: str, payload: str) -> Registered | None:
         """The handler for a payload's qualified name; `place` is a target, or the pattern of a subdomain."""

@@ -16,8 +16,10 @@ def wants_error(stanza: Stanza) -> bool:
 
 
 def result(request: Stanza, payload: domish.Element | Stanza | None, sender: str, recipient: str) -> Stanza:
-    """The result of an IQ, with or without a payload."""
-    attributes = {"type": "result", "from": sender, "to": recipient}
+    """The result of an IQ, with or without a payload. Whoever is not bound yet has no address: an empty `recipient`."""
+    attributes = {"type": "result", "from": sender}
+    if recipient:
+        attributes["to"] = recipient
     if "id" in request.attributes:
         attributes["id"] = request.attributes["id"]
     if payload is None:
@@ -27,7 +29,7 @@ def result(request: Stanza, payload: domish.Element | Stanza | None, sender: str
 
 def error(stanza: Stanza, condition: StanzaError, sender: str, recipient: str) -> Stanza:
     """`stanza` sent back from `sender` with an error in it; what it contained is kept (RFC 6120 8.3.1)."""
-    changes: dict[str, str | None] = {"type": "error", "from": sender, "to": recipient}
+    changes: dict[str, str | None] = {"type": "error", "from": sender, "to": recipient or None}
     element = condition.getElement()
     for child in element.elements():
         if child.uri is None:

@@ -1,0 +1,1 @@
+"""Small stateless parts that several extensions share."""
