@@ -1,0 +1,120 @@
+"""Resource binding (RFC 6120 section 7): from an authenticated stream to a session."""
+
+from twisted.logger import Logger
+from twisted.words.protocols.jabber.error import StanzaError
+
+from dynxmpp.c2s.context import C2SContext
+from dynxmpp.c2s.session import C2SSession
+from dynxmpp.c2s.stream import C2SStream
+from dynxmpp.core import replies
+from dynxmpp.core.host_type import HostType
+from dynxmpp.core.limits import TokenBucket
+from dynxmpp.jid import JID, InvalidJID, prepare_resource
+from dynxmpp.wire import escape
+from dynxmpp.wire.errors import StreamError
+from dynxmpp.wire.ns import NS_BIND, NS_CLIENT
+from dynxmpp.wire.stanza import Stanza, qualified
+
+BIND_KEY = qualified(NS_BIND, "bind")
+#: Sessions of one account when the access rule `max_user_sessions` says nothing.
+DEFAULT_MAX_SESSIONS = 100
+FEATURE = f"<bind xmlns='{NS_BIND}'/>".encode()
+
+log = Logger()
+
+
+def is_bind(stanza: Stanza) -> bool:
+    """The one stanza that may come before a resource is bound."""
+    return (
+        stanza.name == "iq"
+        and stanza.uri == NS_CLIENT
+        and stanza.attributes.get("type") == "set"
+        and stanza.child_keys == (BIND_KEY,)
+    )
+
+
+def bind(stream: C2SStream, context: C2SContext, account: JID, host_type: HostType, request: Stanza) -> bool:
+    """Binds the resource that `request` asks for, or one of our choice; False when it was refused with an error.
+
+    A session that has the resource already is ended with `conflict` (7.7.2.2: the newer one wins, since it is most
+    often the same client whose old connection is dead); beyond `max_user_sessions` the oldest ones end.
+    """
+    try:
+        jid = _address(context, account, request)
+        _check_access(context, host_type, jid)
+    except StanzaError as problem:
+        stream.write(replies.error(request, problem, account.domain, account.bare).to_bytes())
+        return False
+    session = C2SSession(stream, jid, host_type, context.router, context.clock.seconds())
+    _make_room(context, host_type, jid)
+    sessions = context.router.sessions
+    old = sessions.get(jid)
+    if old is not None:
+        old.end(StreamError("conflict", "Replaced by a new connection"))
+    sessions.add(session)
+    stream.on_end = session.ended
+    stream.take_over(session.receive)
+    stream.bound_send_queue(context.config.max_send_queue)
+    stream.shaper = _shaper(context, host_type, jid)
+    inner = f"<bind xmlns='{NS_BIND}'><jid>{escape.text(jid.full)}</jid></bind>".encode()
+    reply = Stanza("iq", {"type": "result", "id": request.attributes.get("id", "")}, inner, (BIND_KEY,))
+    stream.write(reply.to_bytes())
+    log.info("session_bound", jid=jid.full, address=session.address, encrypted=session.encrypted)
+    host_type.session_bound(session)
+    return True
+
+
+def _address(context: C2SContext, account: JID, request: Stanza) -> JID:
+    """The full JID to bind. Raises StanzaError."""
+    if "id" not in request.attributes:
+        raise StanzaError("bad-request")
+    payload = request.child(NS_BIND, "bind")
+    wanted = None
+    if payload is not None:
+        wanted = next((str(e) for e in payload.elements(NS_BIND, "resource")), None)
+    if not wanted:
+        return account.with_resource(context.token())
+    try:
+        return account.with_resource(prepare_resource(wanted))
+    except InvalidJID as problem:
+        raise StanzaError("bad-request", text=str(problem)) from problem
+
+
+def _rule(context: C2SContext, host_type: HostType, jid: JID, rule: str) -> str | int | None:
+    assert host_type.config is not None
+    return host_type.config.access.value(
+        rule,
+        local=jid.local,
+        domain=jid.domain,
+        resource=jid.resource,
+        context_domain=jid.domain,
+        hosted=context.domains.__contains__,
+    )
+
+
+def _check_access(context: C2SContext, host_type: HostType, jid: JID) -> None:
+    """The listener's access rule, asked about the address that would be bound."""
+    if _rule(context, host_type, jid, context.config.access) != "allow":
+        raise StanzaError("not-allowed")
+
+
+def _make_room(context: C2SContext, host_type: HostType, jid: JID) -> None:
+    value = _rule(context, host_type, jid, "max_user_sessions")
+    limit = value if isinstance(value, int) and value > 0 else DEFAULT_MAX_SESSIONS
+    if value == "infinity":
+        return
+    others = [s for s in context.router.sessions.of(jid.bare) if s.jid != jid]
+    for session in others[: max(0, len(others) + 1 - limit)]:
+        session.end(StreamError("policy-violation", "Too many sessions of this account"))
+
+
+def _shaper(context: C2SContext, host_type: HostType, jid: JID) -> TokenBucket | None:
+    assert host_type.config is not None
+    shaper = host_type.config.shaper(
+        context.config.shaper,
+        local=jid.local,
+        domain=jid.domain,
+        resource=jid.resource,
+        hosted=context.domains.__contains__,
+    )
+    return None if shaper is None else TokenBucket(shaper.max_rate, context.clock)

@@ -1,0 +1,73 @@
+"""A listening port for clients: endpoint, TLS from the first byte where that is wanted, one C2SStream a connection."""
+
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet import tcp
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.words.protocols.jabber.xmlstream import XmlStreamServerFactory
+
+from dynxmpp.c2s.context import C2SContext
+from dynxmpp.c2s.negotiation import C2SNegotiation
+from dynxmpp.c2s.stream import C2SStream
+from dynxmpp.wire.errors import StreamError
+
+
+class C2SFactory(XmlStreamServerFactory):
+    """Builds the streams of one listener, and can end them all."""
+
+    noisy = False
+
+    def __init__(self, context: C2SContext) -> None:
+        super().__init__(lambda: C2SNegotiation(context))
+        self.context = context
+        self._limits = context.limits
+        self.streams: set[C2SStream] = set()
+
+    def buildProtocol(self, addr: Any) -> C2SStream:
+        context = self.context
+        stream = C2SStream(self.authenticatorFactory(), self._limits, context.clock, context.language)
+        stream.factory = self
+        self.installBootstraps(stream)
+        return stream
+
+    def end_all(self, error: StreamError) -> None:
+        """Ends every stream with `error`."""
+        for stream in list(self.streams):
+            stream.fail(error)
+
+
+class C2SService(Service):
+    """The port as a service: open while it runs."""
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, factory: C2SFactory) -> None:
+        self._reactor = reactor
+        self.factory = factory
+        self.port: IListeningPort | None = None
+
+    def startService(self) -> None:
+        context, factory = self.factory.context, self.factory
+        config = context.config
+        served: Any = factory
+        if context.tls_mode == "tls":
+            assert context.tls is not None
+            served = TLSMemoryBIOFactory(context.tls, False, factory)
+            served.noisy = False
+        if config.reuse_port:
+            binding = tcp.makeBinding(config.ip_address, config.port, reusePort=True)
+            self.port = self._reactor.listenTCP(binding, served, config.backlog)
+        else:
+            self.port = self._reactor.listenTCP(config.port, served, config.backlog, config.ip_address)
+        super().startService()
+        assert self.port is not None
+        self.log.info("c2s_listening", address=str(self.port.getHost()), tls=context.tls_mode or "none")
+
+    async def stop_accepting(self) -> None:
+        """Closes the port; streams go on."""
+        if self.port is not None:
+            port, self.port = self.port, None
+            await port.stopListening()  # type: ignore[misc]

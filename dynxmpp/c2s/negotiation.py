@@ -1,0 +1,297 @@
+"""Negotiation of a client's stream (RFC 6120 4.3): header, TLS, SASL, binding; each step waits for the one before.
+
+    header -> (starttls -> header) -> SASL -> header -> bind -> session
+
+Every step has `state_timeout` to be taken. What comes at the wrong time ends the stream with the error that the RFC
+names for it.
+"""
+
+from enum import Enum
+from typing import Any
+
+from twisted.logger import Logger
+from twisted.words.protocols.jabber.xmlstream import ListenAuthenticator
+from twisted.words.xish import domish
+
+from dynxmpp.c2s import bind
+from dynxmpp.c2s.authentication import Authentication
+from dynxmpp.c2s.context import C2SContext
+from dynxmpp.c2s.registration import StreamRegistration
+from dynxmpp.c2s.stream import C2SStream
+from dynxmpp.core.domain_table import Served
+from dynxmpp.core.host_type import HostType
+from dynxmpp.core.interfaces import Registration
+from dynxmpp.jid import JID, InvalidJID, prepare_domain
+from dynxmpp.tls import channel_bindings
+from dynxmpp.wire.errors import StreamError
+from dynxmpp.wire.ns import NS_CLIENT, NS_SASL, NS_SESSION, NS_STREAMS, NS_TLS
+from dynxmpp.wire.stanza import Stanza
+
+_STANZAS = frozenset({"message", "presence", "iq"})
+_SESSION_FEATURE = f"<session xmlns='{NS_SESSION}'><optional/></session>".encode()
+
+
+class State(Enum):
+    """What has been agreed on so far."""
+
+    CONNECTED = "connected"  # nothing, perhaps TLS
+    AUTHENTICATED = "authenticated"  # who the client is
+    BOUND = "bound"  # a session reads the stream now
+
+
+class C2SNegotiation(ListenAuthenticator):
+    """The authenticator of a C2SStream; one a connection, over all restarts of its stream."""
+
+    log = Logger()
+    namespace = NS_CLIENT
+    xmlstream: C2SStream
+
+    def __init__(self, context: C2SContext) -> None:
+        super().__init__()
+        self.context = context
+        self.state = State.CONNECTED
+        self.encrypted = context.tls_mode == "tls"
+        self.domain: str | None = None
+        self.account: JID | None = None
+        self._host_type: HostType | None = None
+        self._authentication: Authentication | None = None
+        self._registration: StreamRegistration | None = None
+        self._peer = ""
+        self._header: dict[Any, str] | None = None
+        self._timeout: Any = None
+        self._address: str | None = None
+
+    # -- the connection
+
+    def connectionMade(self) -> None:
+        peer = self.xmlstream.transport.getPeer()
+        self._peer = self._address = address = str(getattr(peer, "host", "local"))
+        context = self.context
+        context.connections += 1
+        half_open = context.half_open[address] = context.half_open.get(address, 0) + 1
+        self._restart_timeout()
+        if half_open > context.config.max_unauthenticated or context.connections > context.config.max_connections:
+            self.log.warn("connection_refused", address=address, half_open=half_open, connections=context.connections)
+            self.xmlstream.fail(StreamError("resource-constraint", "Too many connections"))
+
+    def connectionLost(self) -> None:
+        self._stop_timeout()
+        self._no_longer_half_open()
+        self.context.connections -= 1
+
+    def _no_longer_half_open(self) -> None:
+        address, self._address = self._address, None
+        if address is None:
+            return
+        half_open = self.context.half_open
+        half_open[address] -= 1
+        if not half_open[address]:
+            del half_open[address]
+
+    def _restart_timeout(self) -> None:
+        self._stop_timeout()
+        timeout_ms = self.context.config.state_timeout
+        if timeout_ms not in (0, float("inf")):
+            self._timeout = self.context.clock.callLater(timeout_ms / 1000, self._timed_out)
+
+    def _stop_timeout(self) -> None:
+        if self._timeout is not None and self._timeout.active():
+            self._timeout.cancel()
+        self._timeout = None
+
+    def _timed_out(self) -> None:
+        self.xmlstream.fail(StreamError("connection-timeout", "Negotiation took too long"))
+
+    # -- the header (RFC 6120 4.7)
+
+    def streamStarted(self, rootElement: domish.Element) -> None:
+        try:
+            self._check_namespaces(rootElement)
+            domain, served = self._served(rootElement)
+        except StreamError as error:
+            self._refuse_header(error)
+            return
+        self._header = rootElement.attributes
+        sender = rootElement.attributes.get("from")
+        self.xmlstream.send_header(domain, sender, self.context.token())
+        try:
+            self._check_header(rootElement, domain, served.host_type)
+        except StreamError as error:
+            self.xmlstream.fail(error)
+            return
+        self.domain, self._host_type = domain, served.host_type
+        self._restart_timeout()
+        self._send_features()
+
+    def _check_namespaces(self, root: domish.Element) -> None:
+        if root.uri != NS_STREAMS:
+            raise StreamError("invalid-namespace", "The stream namespace is not the one of RFC 6120")
+        if root.name != "stream":
+            raise StreamError("bad-format", "The root element is not a stream")
+        if root.defaultUri != NS_CLIENT:
+            raise StreamError("invalid-namespace", "The content namespace is not jabber:client")
+
+    def _served(self, root: domish.Element) -> tuple[str, Served[HostType]]:
+        """The domain that the client asks for. Subdomains and host types are none (RFC 6120 4.9.3.6)."""
+        to = root.attributes.get("to")
+        if to is None:
+            raise StreamError("improper-addressing", "The stream header has no 'to'")
+        try:
+            domain = prepare_domain(to)
+        except InvalidJID as problem:
+            raise StreamError("improper-addressing", "The 'to' of the stream header is no domain") from problem
+        served = self.context.domains.get(domain)
+        if served is None:
+            raise StreamError("host-unknown")
+        return domain, served
+
+    def _check_header(self, root: domish.Element, domain: str, host_type: HostType) -> None:
+        if _version(root.attributes.get("version")) < (1, 0):
+            raise StreamError("unsupported-version")
+        if self.account is None:
+            return
+        if domain != self.domain or host_type is not self._host_type:
+            raise StreamError("not-authorized", "Authenticated for another domain")
+        sender = root.attributes.get("from")
+        if sender is not None:
+            try:
+                own = JID.parse(sender).bare == self.account.bare
+            except InvalidJID:
+                own = False
+            if not own:
+                raise StreamError("invalid-from")
+
+    def _refuse_header(self, error: StreamError) -> None:
+        if self.context.hide_service_name and error.condition in ("invalid-namespace", "bad-format"):
+            self.xmlstream.transport.abortConnection()
+            return
+        self.xmlstream.fail(error)
+
+    def send_default_header(self) -> None:
+        """Our header where the client's was no use: from the default domain, which need not be served."""
+        self.xmlstream.send_header(self.domain or self.context.default_domain, None, self.context.token())
+
+    # -- features (RFC 6120 4.3.2)
+
+    def _send_features(self) -> None:
+        features = b"".join(self._features())
+        self.xmlstream.write(b"<stream:features>%b</stream:features>" % features)
+
+    def _features(self) -> list[bytes]:
+        assert self._host_type is not None and self.domain is not None
+        if self.state is State.AUTHENTICATED:
+            offered = [bind.FEATURE, *_stream_features(self._host_type)]
+            if self.context.config.backwards_compatible_session:
+                offered.append(_SESSION_FEATURE)
+            return offered
+        offered = []
+        if self._may_start_tls():
+            required = self.context.tls_mode == "starttls_required"
+            offered.append(f"<starttls xmlns='{NS_TLS}'>{'<required/>' if required else ''}</starttls>".encode())
+            if required:
+                return offered
+        self._authentication = Authentication(
+            self.xmlstream,
+            self.context,
+            self.domain,
+            self._host_type,
+            channel_bindings(self.xmlstream.transport) if self.encrypted else {},
+            self._authenticated,
+        )
+        offered.append(self._authentication.features())
+        registration = self._host_type.find(Registration)
+        if registration is not None:
+            self._registration = StreamRegistration(self.xmlstream, registration, self.domain, self._peer)
+            offered.append(registration.stream_feature)
+        return offered
+
+    def _may_start_tls(self) -> bool:
+        tls = self.context.tls
+        return tls is not None and not self.encrypted and self.state is State.CONNECTED
+
+    # -- elements before a session
+
+    def elementReceived(self, element: Stanza) -> None:
+        """What comes while no resource is bound."""
+        if element.uri == NS_TLS and element.name == "starttls":
+            self._start_tls()
+        elif element.uri == NS_SASL:
+            self._sasl(element)
+        elif element.uri == NS_CLIENT and element.name in _STANZAS:
+            self._stanza(element)
+        else:
+            self.xmlstream.fail(StreamError("unsupported-stanza-type"))
+
+    def _start_tls(self) -> None:
+        """RFC 6120 5.4.2."""
+        stream, tls = self.xmlstream, self.context.tls
+        if not self._may_start_tls() or tls is None:
+            stream.write(f"<failure xmlns='{NS_TLS}'/>".encode())
+            stream.close()
+            return
+        if stream.stream.has_unread:
+            # Sent before TLS and to be read after it: an injection (RFC 6120 5.3.3), never a slow client.
+            stream.fail(StreamError("policy-violation", "Data after <starttls/>"))
+            return
+        stream.write(f"<proceed xmlns='{NS_TLS}'/>".encode())
+        stream.restart()
+        self.encrypted = True
+        stream.transport.startTLS(tls.for_name(self.domain))
+        self._restart_timeout()
+
+    def _sasl(self, nonza: Stanza) -> None:
+        if self.state is not State.CONNECTED:
+            self.xmlstream.fail(StreamError("policy-violation", "Authenticated already"))
+        elif self._authentication is None:  # TLS is required first
+            self.xmlstream.write(f"<failure xmlns='{NS_SASL}'><encryption-required/></failure>".encode())
+        else:
+            self._restart_timeout()
+            self._authentication.receive(nonza)
+
+    def _authenticated(self, username: str) -> None:
+        assert self.domain is not None
+        self.account = JID.of(username, self.domain)
+        self.state = State.AUTHENTICATED
+        self._authentication = self._registration = None
+        self.xmlstream.restart()
+        self._restart_timeout()
+
+    def _stanza(self, stanza: Stanza) -> None:
+        if self._registration is not None and StreamRegistration.is_request(stanza):
+            self._restart_timeout()
+            self.context.spawn("registration_failed", self._register(self._registration, stanza))
+            return
+        if self.state is not State.AUTHENTICATED or not bind.is_bind(stanza):
+            self.xmlstream.fail(StreamError("not-authorized"))
+            return
+        assert self.account is not None and self._host_type is not None
+        served = self.context.domains.get(self.account.domain)
+        if served is None:
+            self.xmlstream.fail(StreamError("host-gone"))
+        elif bind.bind(self.xmlstream, self.context, self.account, served.host_type, stanza):
+            self.state = State.BOUND
+            self._stop_timeout()
+            self._no_longer_half_open()
+
+    async def _register(self, registration: StreamRegistration, request: Stanza) -> None:
+        """What comes meanwhile waits: the client may log in with the account in its next breath."""
+        stream = self.xmlstream
+        stream.pause()
+        stream.stream.suspend()
+        await registration.receive(request)
+        stream.unpause()
+        stream.resume()
+
+
+def _version(text: str | None) -> tuple[int, int]:
+    """RFC 6120 4.7.5; (0, 0) for none and for what is no version."""
+    major, _, minor = (text or "0.0").partition(".")
+    try:
+        return int(major), int(minor)
+    except ValueError:
+        return 0, 0
+
+
+def _stream_features(host_type: HostType) -> list[bytes]:
+    """What modules announce to a client that may bind now."""
+    return [feature for module in host_type for feature in getattr(module, "stream_features", ())]
