@@ -1,0 +1,307 @@
+"""The composition root: every long-lived object of a server is made here, in order, by hand.
+
+    databases -> migrations -> host types (accounts, modules) -> domains -> listeners
+
+and ends in the opposite order. Listeners open last: once a client can connect, every domain is there.
+"""
+
+import os
+import random
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from dynxmpp import __version__
+from dynxmpp.accounts import build_accounts
+from dynxmpp.auth.rdbms import RdbmsAuth
+from dynxmpp.c2s.context import accounts_of
+from dynxmpp.config.host_config import Config, HostConfig
+from dynxmpp.config.services import GLOBAL_POOL
+from dynxmpp.core.domain_table import DomainOrigin, DomainTable
+from dynxmpp.core.host_type import HostType
+from dynxmpp.core.interfaces import AccountRemover
+from dynxmpp.core.router import Router
+from dynxmpp.core.session_table import SessionTable
+from dynxmpp.core.slow_lane import SlowLane
+from dynxmpp.databases import Databases, NoPool
+from dynxmpp.db.migrations import Migration, migrate
+from dynxmpp.db.notify import Notifications
+from dynxmpp.db.pool import Database
+from dynxmpp.domains.remover import DomainRemover, Place
+from dynxmpp.domains.service import Backing, DomainService
+from dynxmpp.domains.store import DomainStore
+from dynxmpp.domains.synchroniser import Synchroniser
+from dynxmpp.jid import JID
+from dynxmpp.listeners import Listeners
+from dynxmpp.log import ServerLog
+from dynxmpp.metrics import Metrics
+from dynxmpp.module import Module, ModuleContext
+from dynxmpp.module_loader import build_modules, discover, start_modules, stop_modules
+from dynxmpp.rest.mounts import Administration
+from dynxmpp.wire.errors import StreamError
+
+#: Seconds that clients have to take what was written, when the server stops.
+DRAIN_TIMEOUT_S = 5.0
+
+
+class Server(MultiService):
+    """One node. Its service starts in the background, because a database may have to be waited for."""
+
+    log = Logger()
+
+    def __init__(self, config: Config, reactor: Any, log: ServerLog, reload_config: Callable[[], Config]) -> None:
+        super().__init__()
+        self.config = config
+        self.reactor = reactor
+        self.random = random.SystemRandom()
+        self._server_log = log
+        self._reload_config = reload_config
+        self.databases = Databases(config, reactor)
+        self.domains: DomainTable[HostType] = DomainTable()
+        self.sessions = SessionTable()
+        self.slow_lane = SlowLane()
+        self.router = Router(self.domains, self.sessions, self.slow_lane)
+        self.host_types: dict[str, HostType] = {}
+        self._module_classes = discover()
+        self._starting: Deferred[None] | None = None
+        self._exit_status = 0
+        self.notifications: Notifications | None = None
+        self.domain_service: DomainService | None = None
+        self._remover: DomainRemover | None = None
+        self.listeners: Listeners | None = None
+        self.metrics = Metrics()
+        self._count()
+
+    # -- start
+
+    def startService(self) -> None:
+        super().startService()
+        self.reactor.callWhenRunning(self._handle_signals)
+        self._starting = Deferred.fromCoroutine(self._start())
+        self._starting.addErrback(self._start_failed)
+
+    async def _start(self) -> None:
+        for warning in self.config.warnings:
+            self.log.warn("config_warning", text=warning)
+        self.log.info("server_starting", version=__version__, config=str(self.config.path))
+        await self.databases.start()
+        await self._migrate()
+        for host in self.config.host_types.values():
+            await self._build_host_type(host)
+        self._build_domains()
+        await start_modules(self.host_types.values())
+        await self._start_domains()
+        self._listen()
+        self.log.info("server_started", domains=len(self.domains), host_types=len(self.host_types))
+
+    def _start_failed(self, failure: Failure) -> None:
+        """What cannot be waited for ends the program: one line, and a status that says so."""
+        if failure.check(CancelledError):
+            return
+        self.log.critical("server_start_failed", reason=failure.getErrorMessage(), kind=str(failure.type))
+        self._exit_status = 1
+        self.reactor.stop()
+
+    async def _migrate(self) -> None:
+        """Brings each database to the schema of this program."""
+        wanted: dict[Database, list[Migration]] = {}
+        for name, host in self.config.host_types.items():
+            steps = [m for module in host.modules if module in self._module_classes for m in self._migrations(module)]
+            if "rdbms" in host.auth.methods:
+                steps.extend(RdbmsAuth.migrations)
+            if steps:
+                wanted.setdefault(self.databases.needed_by(name), []).extend(steps)
+        if self.config.services.service_domain_db is not None:
+            wanted.setdefault(self._settings_database(), []).extend(DomainStore.migrations)
+        for database, steps in wanted.items():
+            await migrate(database, dict.fromkeys(steps))
+
+    def _migrations(self, module: str) -> tuple[Migration, ...]:
+        return self._module_classes[module].migrations
+
+    # -- host types
+
+    async def _build_host_type(self, host: HostConfig) -> None:
+        accounts = await build_accounts(host, self.databases, clock=self.reactor, random=self.random)
+        host_type = HostType(host.name, is_static=host.is_static, accounts=accounts, config=host)
+        origin = DomainOrigin.STATIC if host.is_static else DomainOrigin.DYNAMIC
+        self.domains.add_host_type(host.name, host_type, origin)
+        if host.is_static:
+            self.domains.add_static(host.name)
+        database: Any = self.databases.of(host.name)
+        context = ModuleContext(
+            host_type=host_type,
+            router=self.router,
+            sessions=self.sessions,
+            domains=self.domains,
+            database=database,
+            clock=self.reactor,
+            spawn=self.spawn,
+            language=host.general.language,
+        )
+        build_modules(context, host.modules, self._module_classes)
+        self.host_types[host.name] = host_type
+
+    # -- domains
+
+    def _build_domains(self) -> None:
+        options = self.config.services.service_domain_db
+        database = next(iter(self.databases), None) if options is None else self._settings_database()
+        backing = None
+        if database is not None:
+            store = DomainStore(database, clock=self.reactor)
+            self._remover = self._build_remover(store, database)
+            for host_type in self.host_types.values():
+                host_type.provide(AccountRemover, self._remover)
+            if options is not None:
+                self.notifications = Notifications(database.settings, clock=self.reactor, reactor=self.reactor)
+                synchroniser = Synchroniser(
+                    store,
+                    self.domains,
+                    clock=self.reactor,
+                    on_domain_gone=self._domain_gone,
+                    announcements=self.notifications,
+                    cleaning_interval_s=options.event_cleaning_interval,
+                    max_age_s=options.event_max_age,
+                )
+                backing = Backing(store, synchroniser, self._remover)
+        self.domain_service = DomainService(self.domains, backing, spawn=self.spawn)
+
+    async def _start_domains(self) -> None:
+        """Dynamic domains are loaded before anybody can connect."""
+        assert self.domain_service is not None
+        if self.notifications is not None:
+            await self.notifications.start()
+        await self.domain_service.start()
+
+    def _settings_database(self) -> Database:
+        options = self.config.services.service_domain_db
+        assert options is not None
+        database = self.databases.shared() if options.db_pool == GLOBAL_POOL else self.databases.of(options.db_pool)
+        if database is None:
+            raise NoPool("services.service_domain_db needs the section outgoing_pools.rdbms.default")
+        return database
+
+    def _build_remover(self, store: DomainStore, database: Database) -> DomainRemover:
+        auth_places, places, forgetful = [], [], []
+        for host_type in self.host_types.values():
+            own = self.databases.of(host_type.name)
+            if own is not None:
+                auth_places += [Place(own, stored) for stored in RdbmsAuth.stored]
+                modules = [m for m in host_type if isinstance(m, Module)]
+                places += [Place(own, stored) for module in modules for stored in module.stored]
+                forgetful += modules
+        return DomainRemover(
+            store, settings_database=database, auth_places=auth_places, places=places, forgetful=forgetful
+        )
+
+    def _domain_gone(self, domain: str) -> None:
+        """A domain is no longer served: its sessions end, and what is known of its accounts is forgotten."""
+        for session in self.sessions.of_domain(domain):
+            session.end(StreamError("host-gone"))
+        for host_type in self.host_types.values():
+            accounts_of(host_type).forget_domain(domain)
+
+    # -- listeners
+
+    def _listen(self) -> None:
+        """Opens the ports of the configuration. Raises CannotListenError, TLSConfigError."""
+        assert self.domain_service is not None
+        administration = Administration(self.domain_service, self.domains, self.sessions, self._remove_account)
+        self.listeners = Listeners(
+            self.config,
+            self.reactor,
+            domains=self.domains,
+            router=self.router,
+            random=self.random,
+            spawn=self.spawn,
+            administration=administration,
+            metrics=self.metrics,
+        )
+        for service in self.listeners.services():
+            service.setServiceParent(self)
+
+    async def _remove_account(self, account: JID) -> None:
+        """What modules keep of an account; the account itself is its auth method's."""
+        if self._remover is not None:
+            await self._remover.remove_account(account)
+
+    def _count(self) -> None:
+        """What Prometheus may ask for."""
+        gauge = self.metrics.gauge
+        gauge("sessions", "Bound sessions of this node.", lambda: len(self.sessions))
+        gauge("domains", "Domains that this node serves.", lambda: len(self.domains))
+        gauge("databases_available", "Pools with a connection.", lambda: sum(d.available for d in self.databases))
+
+    # -- background work
+
+    def spawn(self, event: str, work: Awaitable[object]) -> None:
+        """Lets `work` go on by itself; what it raises is logged as `event`."""
+
+        async def run() -> None:
+            await work
+
+        def failed(failure: Failure) -> None:
+            if not failure.check(CancelledError):
+                self.log.failure(event, failure=failure)
+
+        Deferred.fromCoroutine(run()).addErrback(failed)
+
+    # -- signals
+
+    def _handle_signals(self) -> None:
+        """SIGTERM and SIGINT end the server in order and with status 0; SIGHUP reloads what can be reloaded."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.reactor.callFromThread(self._end))
+        signal.signal(signal.SIGHUP, lambda *_: self.reactor.callFromThread(self.reload))
+        self.reactor.addSystemEventTrigger("after", "shutdown", self._exit)
+
+    def _end(self) -> None:
+        if self.running:  # a second signal must not disturb what the first has begun
+            self.reactor.stop()
+
+    def _exit(self) -> None:
+        # Twisted has no way to say with which status its program ends; everything has been closed by now.
+        if self._exit_status:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(self._exit_status)
+
+    def reload(self) -> None:
+        """TLS files, and the log level of the configuration file; anything else needs a restart."""
+        if self.listeners is not None:
+            self.listeners.reload_tls()
+        try:
+            level = self._reload_config().general.loglevel
+        except Exception as problem:  # noqa: BLE001 - border: a bad file must not end a running server
+            self.log.error("reload_refused", reason=str(problem))
+            return
+        self._server_log.set_level(level)
+        self.log.info("reloaded", loglevel=level)
+
+    # -- stop
+
+    async def _stop(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+        if self.listeners is not None:
+            await self.listeners.stop_accepting()
+            self.listeners.end_streams(StreamError("system-shutdown"))
+        await self.slow_lane.when_idle()
+        if self.domain_service is not None:
+            await self.domain_service.stop()
+        if self.notifications is not None:
+            await self.notifications.stop()
+        await stop_modules(self.host_types.values())
+        await self.databases.stop()
+        self.log.info("server_stopped")
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
