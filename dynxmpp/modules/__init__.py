@@ -1,0 +1,1 @@
+"""One extension, one file, found by the entry point group dynxmpp.modules."""

@@ -1,0 +1,242 @@
+"""XEP-0160 Offline Messages, version 1.0.1: what no session could take is kept, and delivered with its time.
+
+Messages are written in batches; the ticket of a message stays open until its row is committed. They are delivered, all
+of them and in order, to the first resource that becomes available with a priority that is not negative, and removed
+once they are on its stream.
+
+Left out: expiry (XEP-0023), picking single messages (XEP-0013).
+"""
+
+import uuid
+from collections import OrderedDict
+from datetime import UTC, datetime
+
+from dynxmpp.config.model import non_empty, one_of
+from dynxmpp.module import (
+    JID,
+    BatchWriter,
+    CommitTicket,
+    Direction,
+    Filter,
+    Migration,
+    Module,
+    ModuleContext,
+    Phase,
+    RoutingContext,
+    Section,
+    Session,
+    Stanza,
+    StanzaError,
+    Stop,
+    Stored,
+    Verdict,
+    Wait,
+    Xep,
+    option,
+    qualified,
+    section,
+)
+from dynxmpp.protocol.delay import DELAY_KEY, Delay
+from dynxmpp.wire.ns import NS_CLIENT
+from dynxmpp.wire.parse import parse_stanza
+
+NS_CHAT_STATES = "http://jabber.org/protocol/chatstates"
+NS_HINTS = "urn:xmpp:hints"
+_BODY = qualified(NS_CLIENT, "body")
+_THREAD = qualified(NS_CLIENT, "thread")
+_NO_STORE = (qualified(NS_HINTS, "no-store"), qualified(NS_HINTS, "no-storage"))
+#: Messages of one account when the access rule says nothing.
+DEFAULT_MAX_MESSAGES = 100
+#: Accounts whose number of messages is remembered.
+COUNTS = 20_000
+
+_CREATE = """
+CREATE TABLE offline_message (
+    server text NOT NULL,
+    username text NOT NULL,
+    id bigint NOT NULL,
+    uid uuid NOT NULL,
+    sent_at timestamptz NOT NULL,
+    stanza bytea NOT NULL,
+    PRIMARY KEY (server, username, id, uid)
+)
+"""
+_STORE = """
+INSERT INTO offline_message (server, username, id, uid, sent_at, stanza)
+SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::uuid[], %s::timestamptz[], %s::bytea[])
+ON CONFLICT DO NOTHING
+"""
+_COUNT = "SELECT count(*) FROM offline_message WHERE server = %s AND username = %s"
+_FETCH = """
+SELECT id, uid::text, sent_at, stanza FROM offline_message
+WHERE server = %s AND username = %s ORDER BY id, uid LIMIT 200
+"""
+_DELETE = "DELETE FROM offline_message WHERE server = %s AND username = %s AND uid = ANY(%s::uuid[])"
+_DELETE_DOMAIN = "DELETE FROM offline_message WHERE server = %s"
+_DELETE_ACCOUNT = "DELETE FROM offline_message WHERE server = %s AND username = %s"
+
+
+@section
+class OfflineConfig(Section):
+    """[modules.mod_offline]: `access_max_user_messages` names the access rule that bounds an account's messages."""
+
+    backend: str = option(
+        default="rdbms", check=one_of("rdbms", "mnesia", unavailable=("riak",), kind="backend"), unused=True
+    )
+    access_max_user_messages: str = option(default="max_user_offline_messages", check=non_empty)
+    store_groupchat_messages: bool = option(default=False, unused=True)
+
+
+class Offline(Module):
+    """Keeps messages of type normal and chat for accounts without a session that could take them."""
+
+    name = "mod_offline"
+    xep = Xep(160, "1.0.1")
+    config_model = OfflineConfig
+    features = ("msgoffline",)
+    stored = (Stored("offline_message", domain="server", user="username"),)
+    migrations = (Migration("mod_offline", 1, "offline_message", _CREATE),)
+
+    def __init__(self, context: ModuleContext, config: OfflineConfig) -> None:
+        super().__init__(context, config)
+        self._writer = BatchWriter(context.database, _STORE, clock=context.clock)
+        self._counts: OrderedDict[str, int] = OrderedDict()
+        self._delivering: set[str] = set()
+        self._again: set[str] = set()
+        self._last_id = 0
+
+    async def stop(self) -> None:
+        await self._writer.stop()
+
+    def filters(self) -> tuple[Filter, ...]:
+        return (Filter(Direction.OFFLINE, Phase.DELIVER, self._keep),)
+
+    # -- keeping
+
+    def _keep(self, stanza: Stanza, context: RoutingContext) -> Verdict:
+        if not worth_keeping(stanza):
+            return Stop("not for offline storage")
+        if context.recipient.bare not in self._counts:
+            return Wait(self._count_and_keep(stanza, context))
+        return self._store(stanza, context)
+
+    async def _count_and_keep(self, stanza: Stanza, context: RoutingContext) -> Stanza | Stop:
+        account = context.recipient
+        await self._writer.flush()
+        rows = await self.database.query(_COUNT, (account.domain, account.local))
+        self._counts[account.bare] = int(rows[0][0])
+        while len(self._counts) > COUNTS:
+            self._counts.popitem(last=False)
+        return self._store(stanza, context)
+
+    def _store(self, stanza: Stanza, context: RoutingContext) -> Stop:
+        account = context.recipient.to_bare()
+        count = self._counts.get(account.bare, 0)
+        if count >= self._limit(account):
+            # Section 2: the sender learns that the message was not kept.
+            raise StanzaError("service-unavailable", text="The recipient's offline queue is full")
+        now = self.clock.seconds()
+        self._last_id = max(self._last_id + 1, int(now * 1_000_000))
+        row = (
+            account.domain,
+            account.local,
+            self._last_id,
+            str(uuid.uuid4()),
+            datetime.fromtimestamp(now, UTC),
+            stanza.to_bytes(),
+        )
+        ticket = context.open_ticket()
+        self._writer.write(row, ticket)
+        self._counts[account.bare] = count + 1
+
+        def committed(_: CommitTicket) -> None:
+            # Whoever became available while the row was on its way has not been given it.
+            for session in self.sessions.top(account.bare)[:1]:
+                self.session_available(session)
+
+        ticket.when_settled(committed)
+        return Stop("kept")
+
+    def _limit(self, account: JID) -> float:
+        if self.host_type.config is None:
+            return DEFAULT_MAX_MESSAGES
+        value = self.host_type.config.access.value(
+            self.config.access_max_user_messages,
+            local=account.local,
+            domain=account.domain,
+            resource=None,
+            context_domain=account.domain,
+            hosted=self.context.domains.__contains__,
+        )
+        if value == "infinity":
+            return float("inf")
+        return value if isinstance(value, int) else DEFAULT_MAX_MESSAGES
+
+    # -- delivering
+
+    def session_available(self, session: Session) -> None:
+        """The account has a resource that takes messages: it gets what was kept."""
+        bare = session.jid.bare
+        if bare in self._delivering:
+            self._again.add(bare)
+            return
+        self._delivering.add(bare)
+        self.context.spawn("offline_delivery_failed", self._deliver(session))
+
+    async def _deliver(self, session: Session) -> None:
+        account = session.jid.to_bare()
+        try:
+            await self._writer.flush()
+            while True:
+                rows = await self.database.query(_FETCH, (account.domain, account.local))
+                target = self._target(session)
+                if target is None:
+                    return  # gone again; what is left stays where it is
+                for _, _, sent_at, data in rows:
+                    delayed(bytes(data), sent_at, account.domain, target)
+                if not rows:
+                    return
+                await self.database.execute(_DELETE, (account.domain, account.local, [row[1] for row in rows]))
+        finally:
+            self._delivering.discard(account.bare)
+            self._counts.pop(account.bare, None)
+            if account.bare in self._again:
+                # A row was committed, or another resource came, after the last look.
+                self._again.discard(account.bare)
+                for able in self.sessions.top(account.bare)[:1]:
+                    self.session_available(able)
+
+    def _target(self, session: Session) -> Session | None:
+        """The session that asked if it can still take messages, else another one of the account."""
+        able = self.sessions.top(session.jid.bare)
+        return session if session in able else next(iter(able), None)
+
+    # -- removal
+
+    async def remove_domain(self, domain: str) -> None:
+        for bare in [bare for bare in self._counts if bare.rpartition("@")[2] == domain]:
+            del self._counts[bare]
+        # Rows that were on their way when the table was emptied.
+        await self._writer.flush()
+        await self.database.execute(_DELETE_DOMAIN, (domain,))
+
+    async def remove_account(self, account: JID) -> None:
+        self._counts.pop(account.bare, None)
+        await self._writer.flush()
+        await self.database.execute(_DELETE_ACCOUNT, (account.domain, account.local))
+
+
+def worth_keeping(stanza: Stanza) -> bool:
+    """Section 3: not what is only about this moment, and not what its sender (XEP-0334) wants forgotten."""
+    keys = stanza.child_keys
+    if any(hint in keys for hint in _NO_STORE):
+        return False
+    if _BODY in keys:
+        return True
+    return any(key != _THREAD and not key.startswith((NS_CHAT_STATES + " ", NS_HINTS + " ")) for key in keys)
+
+
+def delayed(data: bytes, sent_at: datetime, domain: str, session: Session) -> None:
+    """Delivers a kept message with the time at which it was sent (XEP-0203)."""
+    stanza = parse_stanza(data).appended(Delay(sent_at, domain).to_bytes(), DELAY_KEY)
+    session.deliver(stanza, stanza.to_bytes())
