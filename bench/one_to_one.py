@@ -24,7 +24,6 @@ CONFIG = """
 [general]
 hosts = ["a.example", "b.example"]
 default_server_domain = "a.example"
-default_modules = []
 loglevel = "warning"
 [auth]
 methods = ["dummy"]

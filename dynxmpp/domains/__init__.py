@@ -1,0 +1,1 @@
+"""The dynamic part of dynamic domains: store, synchronisation, removal."""
