@@ -9,6 +9,7 @@ from twisted.application.service import Service
 
 from dynxmpp.c2s.context import C2SContext
 from dynxmpp.c2s.listener import C2SFactory, C2SService
+from dynxmpp.c2s.outbox import Outbox
 from dynxmpp.config.host_config import Config
 from dynxmpp.config.listen import HttpHandler, MetricsHandler, Tls
 from dynxmpp.core.domain_table import DomainTable
@@ -61,6 +62,7 @@ class Listeners:
 
     def _build_c2s(self) -> Iterator[C2SService]:
         general = self._config.general
+        outbox = Outbox()
         for listener in self._config.listen.c2s:
             context = C2SContext(
                 config=listener,
@@ -73,6 +75,7 @@ class Listeners:
                 random=self._random,
                 spawn=self._spawn,
                 hide_service_name=general.hide_service_name,
+                outbox=outbox,
             )
             yield C2SService(self._reactor, C2SFactory(context))
 

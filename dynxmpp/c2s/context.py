@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from dynxmpp.auth.accounts import Accounts
+from dynxmpp.c2s.outbox import Outbox
 from dynxmpp.config.listen import C2SListener
 from dynxmpp.core.domain_table import DomainTable
 from dynxmpp.core.host_type import HostType
@@ -29,6 +30,7 @@ class C2SContext:
     #: Lets work go on in the background; what it raises is logged with the given event name.
     spawn: Callable[[str, Awaitable[object]], None]
     hide_service_name: bool = False
+    outbox: Outbox = field(default_factory=Outbox)
     #: Connections that have not bound a resource yet, by address.
     half_open: dict[str, int] = field(default_factory=dict)
     connections: int = 0

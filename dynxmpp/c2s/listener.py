@@ -28,7 +28,7 @@ class C2SFactory(XmlStreamServerFactory):
 
     def buildProtocol(self, addr: Any) -> C2SStream:
         context = self.context
-        stream = C2SStream(self.authenticatorFactory(), self._limits, context.clock, context.language)
+        stream = C2SStream(self.authenticatorFactory(), self._limits, context.clock, context.language, context.outbox)
         stream.factory = self
         self.installBootstraps(stream)
         return stream

@@ -14,6 +14,7 @@ from twisted.words.protocols.jabber import xmlstream
 from twisted.words.xish import domish
 from zope.interface import implementer
 
+from dynxmpp.c2s.outbox import Outbox
 from dynxmpp.core.interfaces import Clock
 from dynxmpp.core.limits import TokenBucket
 from dynxmpp.wire import escape
@@ -63,8 +64,10 @@ class C2SStream(xmlstream.XmlStream):
     transport: Any
     stream: StanzaStream
 
-    def __init__(self, authenticator: Any, limits: StreamLimits, clock: Clock, language: str) -> None:
+    def __init__(self, authenticator: Any, limits: StreamLimits, clock: Clock, language: str, outbox: Outbox) -> None:
         self.limits = limits
+        self.outbox = outbox
+        self._held: list[bytes] = []
         self.clock = clock
         self.language = language
         #: Where elements go: the negotiation first, the session once there is one.
@@ -99,10 +102,14 @@ class C2SStream(xmlstream.XmlStream):
             return
         if self.shaper is not None:
             self._shape(len(data))
+        outermost = self.outbox.begin()
         try:
             self.stream.parse(data)
         except StreamError as error:
             self.fail(error)
+        finally:
+            if outermost:
+                self.outbox.end()
 
     def resume(self) -> None:
         """Goes on with what came while the element stream was suspended."""
@@ -152,6 +159,20 @@ class C2SStream(xmlstream.XmlStream):
         """Sends bytes of this stream; after its end they go nowhere."""
         if self.ended:
             return
+        if self.outbox.gathering:
+            if not self._held:
+                self.outbox.add(self)
+            self._held.append(data)
+        else:
+            self._send(data)
+
+    def flush(self) -> None:
+        """Hands to the transport what the outbox has held back."""
+        held, self._held = self._held, []
+        if held and not self.ended:
+            self._send(held[0] if len(held) == 1 else b"".join(held))
+
+    def _send(self, data: bytes) -> None:
         if self.send_queue is not None:
             self.send_queue.count(len(data))
         self.transport.write(data)
@@ -201,7 +222,9 @@ class C2SStream(xmlstream.XmlStream):
         self._finish(FOOTER if self._headerSent else b"")
 
     def _finish(self, last: bytes) -> None:
-        if self.ended:
+        if not self.ended:
+            self.flush()
+        if self.ended:  # already, or because what was to be sent before was too much
             return
         if last:
             self.transport.write(last)

@@ -191,19 +191,19 @@ class DomainHandler(ApiHandler):
 
 @section
 class AdminApiHandler(ApiHandler):
-    """[[listen.http.handlers.mongoose_admin_api]]: domains, in the dialect of 6.0 to 6.5."""
+    """[[listen.http.handlers.mongoose_admin_api]]: domains, accounts and sessions, in the dialect of 6.0 to 6.5."""
 
     handlers: tuple[str, ...] = option(
-        default=("domain",),
+        default=("domain", "users", "sessions"),
         check=(
             non_empty,
             each(
                 one_of(
                     "domain",
+                    "users",
+                    "sessions",
                     unavailable=(
                         "contacts",
-                        "users",
-                        "sessions",
                         "messages",
                         "stanzas",
                         "muc_light",
