@@ -234,6 +234,7 @@ class C2SNegotiation(ListenAuthenticator):
             stream.fail(StreamError("policy-violation", "Data after <starttls/>"))
             return
         stream.write(f"<proceed xmlns='{NS_TLS}'/>".encode())
+        stream.flush()  # in the clear, as the client expects it
         stream.restart()
         self.encrypted = True
         stream.transport.startTLS(tls.for_name(self.domain))

@@ -12,7 +12,7 @@ from tests.interop.slix import logs_in
 class ShippedServer(TestCase):
     """The server with etc/dynxmpp.toml, on free ports."""
 
-    timeout = 110
+    timeout = 60
 
     async def setUp(self) -> None:
         folder = temporary_folder(self)
