@@ -1,7 +1,7 @@
 """The accounts of one host type, whatever methods are behind them."""
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, TypeVar
 
 from dynxmpp.auth.base import AuthMethod, Localparts, NoSuchAccount, NotSupported
@@ -76,6 +76,11 @@ class Accounts:
         self._known = _KnownAccounts(cache_entries)
         # Goes up with each removal: an answer that was on its way meanwhile may be out of date and is not remembered.
         self._removals = 0
+
+    def only(self, names: Collection[str]) -> "Accounts":
+        """The same accounts as far as these methods have them; remembers for itself."""
+        methods = [method for method in self._methods if method.name in names]
+        return Accounts(methods, secret=self._secret, iterations=self._iterations)
 
     def mechanisms(self) -> frozenset[str]:
         """SASL mechanisms that at least one method can serve, without -PLUS."""

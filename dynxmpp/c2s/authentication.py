@@ -33,6 +33,8 @@ class Authentication:
         self._context = context
         self._domain = domain
         self._accounts = accounts_of(host_type)
+        if context.config.allowed_auth_methods is not None:
+            self._accounts = self._accounts.only(context.config.allowed_auth_methods)
         self._channel_bindings = channel_bindings
         self._succeeded = succeeded
         self._mechanism: sasl.Mechanism | None = None

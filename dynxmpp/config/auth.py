@@ -70,7 +70,7 @@ class Password(Section):
 class RdbmsAuth(Section):
     """[auth.rdbms]"""
 
-    users_number_estimate: bool = option(default=False)
+    users_number_estimate: bool = option(default=False, unused=True)
 
 
 @section

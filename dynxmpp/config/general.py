@@ -36,7 +36,7 @@ class General(Section):
     registration_timeout: IntOrInfinity = option(default=600, check=positive)
     language: str = option(default="en", check=non_empty)
     sm_backend: str = option(default="mnesia", check=one_of("mnesia", "cets", unavailable=("redis",)))
-    replaced_wait_timeout: int = option(default=2000, check=positive)
+    replaced_wait_timeout: int = option(default=2000, check=positive, unused=True)
     hide_service_name: bool = option(default=False)
     http_server_name: str | None = option(default=None, check=non_empty)
     route_subdomains: Literal["s2s"] | None = option(default=None, unused=True)

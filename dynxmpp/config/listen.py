@@ -275,7 +275,7 @@ class HttpTransport(Section):
 class HttpProtocol(Section):
     """[listen.http.protocol]"""
 
-    compress: bool = option(default=False)
+    compress: bool = option(default=False, unused=True)
 
 
 @section

@@ -20,7 +20,7 @@ class HostGeneral(Section):
     """[host_config.general]"""
 
     route_subdomains: Literal["s2s"] | None = option(default=None, unused=True)
-    replaced_wait_timeout: int | None = option(default=None, check=positive)
+    replaced_wait_timeout: int | None = option(default=None, check=positive, unused=True)
 
 
 _TOP_LEVEL_ONLY: Final = ("listen", "services", "internal_databases", "instrumentation")

@@ -68,7 +68,7 @@ class RdbmsTls(Section):
     cacertfile: Path | None = option(default=None, check=file_exists)
     dhfile: Path | None = option(default=None, check=file_exists, unused=True)
     password: str | None = option(default=None, secret=True)
-    ciphers: str | None = option(default=None, check=non_empty)
+    ciphers: str | None = option(default=None, check=non_empty, unused=True)
     versions: tuple[str, ...] = option(default=TLS_VERSIONS, check=(non_empty, each(available_tls_version)))
     server_name_indication: ServerName = option(factory=ServerName, shorthand="enabled", unused=True)
 
@@ -124,10 +124,10 @@ class RdbmsPool(Section):
 
     workers: int = option(default=10, check=positive)
     strategy: Literal["best_worker", "random_worker", "next_worker", "available_worker", "next_available_worker"] = (
-        option(default="best_worker")
+        option(default="best_worker", unused=True)
     )
     call_timeout: int = option(default=60000, check=positive)
-    max_worker_queue_len: int | None = option(default=None, check=non_negative)
+    max_worker_queue_len: int | None = option(default=None, check=non_negative, unused=True)
     connection: RdbmsConnection = option()
 
     def contradictions(self) -> Iterator[Mistake]:

@@ -5,6 +5,7 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
+from twisted.protocols.policies import ThrottlingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.server import Site
 
@@ -26,6 +27,9 @@ class HttpService(Service):
 
     def startService(self) -> None:
         factory: Any = self._site
+        limit = self._config.transport.max_connections
+        if limit != float("inf"):
+            factory = ThrottlingFactory(factory, maxConnectionCount=int(limit))
         if self._tls is not None:
             factory = TLSMemoryBIOFactory(self._tls, False, factory)
         factory.noisy = False
