@@ -1,0 +1,284 @@
+"""Rosters: their tables, the ones in memory, and how they change.
+
+Every change of an account's roster is one statement, and makes the roster's version grow. It goes through only if the
+version is still the one that the decision was based on; otherwise somebody else has written (another server on the same
+database, an administrator), the roster is read anew and the decision made again.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from itertools import chain
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from dynxmpp.module import JID, Database, SessionTable, Unavailable
+from dynxmpp.modules.roster.items import AccountRoster, RosterItem
+from dynxmpp.protocol.subscription import State
+
+T = TypeVar("T")
+
+CREATE = """
+CREATE TABLE roster_versions (
+    server text COLLATE "C" NOT NULL,
+    username text COLLATE "C" NOT NULL,
+    version bigint NOT NULL,
+    removed bigint NOT NULL,
+    PRIMARY KEY (server, username)
+);
+CREATE TABLE rosters (
+    server text COLLATE "C" NOT NULL,
+    username text COLLATE "C" NOT NULL,
+    contact text COLLATE "C" NOT NULL,
+    name text NOT NULL,
+    groups text[] NOT NULL,
+    subscription text NOT NULL CHECK (subscription IN ('none', 'to', 'from', 'both')),
+    ask boolean NOT NULL,
+    listed boolean NOT NULL,
+    request bytea,
+    version bigint NOT NULL,
+    PRIMARY KEY (server, username, contact),
+    CHECK (NOT (ask AND subscription IN ('to', 'both'))),
+    CHECK (NOT (request IS NOT NULL AND subscription IN ('from', 'both')))
+)
+"""
+
+_LOAD = """
+SELECT v.version, v.removed, r.contact, r.name, r.groups, r.subscription, r.ask, r.listed, r.request, r.version
+FROM (SELECT %s::text AS server, %s::text AS username) AS account
+LEFT JOIN roster_versions AS v USING (server, username)
+LEFT JOIN rosters AS r USING (server, username)
+ORDER BY r.contact
+"""
+
+# A version is the time of the change in milliseconds, or one more than the last: so it grows even over the removal of
+# an account and the making of another of the same name, whose clients still remember an old one.
+_NEXT_VERSION = """
+WITH next AS (
+    INSERT INTO roster_versions AS present (server, username, version, removed)
+    SELECT %s, %s, now, now FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint) AS clock (now)
+    ON CONFLICT (server, username) DO UPDATE SET
+        version = greatest(present.version + 1, excluded.version),
+        removed = CASE WHEN %s THEN greatest(present.version + 1, excluded.version) ELSE present.removed END
+    WHERE present.version = %s
+    RETURNING version, removed
+)
+"""
+
+_WRITE = (
+    _NEXT_VERSION
+    + """
+INSERT INTO rosters (server, username, contact, name, groups, subscription, ask, listed, request, version)
+SELECT %s, %s, %s, %s, %s::text[], %s, %s, %s, %s::bytea, next.version FROM next
+ON CONFLICT (server, username, contact) DO UPDATE SET
+    name = excluded.name, groups = excluded.groups, subscription = excluded.subscription, ask = excluded.ask,
+    listed = excluded.listed, request = excluded.request, version = excluded.version
+RETURNING version, (SELECT removed FROM next)
+"""
+)
+
+_ERASE = (
+    _NEXT_VERSION
+    + """
+DELETE FROM rosters USING next
+WHERE rosters.server = %s AND rosters.username = %s AND rosters.contact = %s
+RETURNING next.version, next.removed
+"""
+)
+
+#: How often a decision is made again because of somebody else's writing.
+_ATTEMPTS = 3
+
+
+class _Outdated(Exception):
+    """The roster in memory is not the one in the database."""
+
+
+class _Turns:
+    """Those who want to change one roster, one after the other.
+
+    A DeferredLock would do, but those who need not wait for the database would end inside each other: strangers, of
+    whom many may be in line, could reach the limit of recursion.
+    """
+
+    def __init__(self) -> None:
+        self._busy = False
+        self._line: deque[Deferred[None]] = deque()
+        self._calling = False
+
+    @property
+    def idle(self) -> bool:
+        return not self._busy and not self._line
+
+    async def begin(self) -> None:
+        if self.idle:
+            self._busy = True
+            return
+        turn: Deferred[None] = Deferred(self._line.remove)
+        self._line.append(turn)
+        await turn
+
+    def end(self) -> None:
+        self._busy = False
+        if self._calling:
+            return  # somebody further out calls the next one
+        self._calling = True
+        while self._line and not self._busy:
+            self._busy = True
+            self._line.popleft().callback(None)
+        self._calling = False
+
+
+class Rosters:
+    """The rosters of a host type: those of accounts with sessions, and the least recently used of others."""
+
+    def __init__(self, database: Database, sessions: SessionTable, cache_size: int) -> None:
+        """`cache_size` bounds the rosters of accounts without sessions."""
+        self._database = database
+        self._sessions = sessions
+        self._cache_size = cache_size
+        self._online: dict[str, AccountRoster] = {}
+        self._others: OrderedDict[str, AccountRoster] = OrderedDict()
+        #: Who waits for a roster that is being read.
+        self._loading: dict[str, list[Deferred[AccountRoster]]] = {}
+        self._turns: dict[str, _Turns] = {}
+
+    # -- memory
+
+    def get(self, account: JID) -> AccountRoster | None:
+        """The roster of an account, if it is in memory."""
+        roster = self._online.get(account.bare)
+        if roster is None:
+            roster = self._others.get(account.bare)
+            if roster is not None:
+                self._others.move_to_end(account.bare)
+        return roster
+
+    def settle(self, account: JID) -> None:
+        """The account has got its first session, or lost its last: keeps its roster accordingly."""
+        roster = self._online.get(account.bare) or self._others.get(account.bare)
+        if roster is not None:
+            self._keep(roster)
+
+    def forget(self, bare: str) -> None:
+        """Drops a roster from memory; what is being read of it right now will not be kept."""
+        self._online.pop(bare, None)
+        self._others.pop(bare, None)
+        self._loading.pop(bare, None)
+
+    def forget_domain(self, domain: str) -> None:
+        for bare in [*chain(self._online, self._others, self._loading)]:
+            if bare.endswith("@" + domain):
+                self.forget(bare)
+
+    def _keep(self, roster: AccountRoster) -> None:
+        bare = roster.account.bare
+        self._online.pop(bare, None)
+        self._others.pop(bare, None)
+        if self._sessions.of(bare):
+            self._online[bare] = roster
+            return
+        self._others[bare] = roster
+        if len(self._others) > self._cache_size:
+            self._others.popitem(last=False)
+
+    # -- reading
+
+    async def load(self, account: JID) -> AccountRoster:
+        """The roster of an account; all who ask at once share one query. Raises Unavailable."""
+        roster = self.get(account)
+        if roster is not None:
+            return roster
+        answer: Deferred[AccountRoster] = Deferred()
+        waiting = self._loading.get(account.bare)
+        if waiting is not None:
+            waiting.append(answer)
+        else:
+            waiting = self._loading[account.bare] = [answer]
+            Deferred.fromCoroutine(self._read(account)).addBoth(self._loaded, account.bare, waiting)
+        return await answer
+
+    def _loaded(self, result: AccountRoster | Failure, bare: str, waiting: list[Deferred[AccountRoster]]) -> None:
+        if self._loading.get(bare) is waiting:  # else it was dropped before it had arrived
+            del self._loading[bare]
+            if not isinstance(result, Failure):
+                self._keep(result)
+        for answer in waiting:
+            if isinstance(result, Failure):
+                answer.errback(result)
+            else:
+                answer.callback(result)
+
+    async def _read(self, account: JID) -> AccountRoster:
+        rows = await self._database.query(_LOAD, (account.domain, account.local))
+        version, removed = rows[0][:2]
+        items = [_item(*row[2:]) for row in rows if row[2] is not None]
+        return AccountRoster(account.to_bare(), version or 0, removed or 0, items)
+
+    # -- changing
+
+    async def change(self, account: JID, decide: Callable[[AccountRoster], Awaitable[T]]) -> T:
+        """Runs `decide(roster)`, which may `write()` or `erase()` once, before it does anything else that shows.
+
+        One decision about an account comes after the other. Raises what `decide` raises, and Unavailable.
+        """
+        turns = self._turns.setdefault(account.bare, _Turns())
+        await turns.begin()
+        try:
+            for _ in range(_ATTEMPTS):
+                try:
+                    return await decide(await self.load(account))
+                except _Outdated:
+                    self.forget(account.bare)
+            raise Unavailable("the roster is being changed by others all the time")
+        finally:
+            turns.end()
+            if turns.idle and self._turns.get(account.bare) is turns:
+                del self._turns[account.bare]
+
+    async def write(self, roster: AccountRoster, item: RosterItem) -> RosterItem:
+        """Stores an item, within `change()`; returns it with its version."""
+        account, contact, state = roster.account, item.contact.full, item.state
+        key = (account.domain, account.local)
+        columns = (contact, item.name, list(item.groups), state.subscription, state.ask, item.listed, item.request)
+        version, removed = await self._run(roster, _WRITE, (*key, False, roster.version, *key, *columns))
+        written = replace(item, version=version)
+        roster.put(written, removed)
+        self._keep(roster)
+        return written
+
+    async def erase(self, roster: AccountRoster, item: RosterItem) -> None:
+        """Removes an item, within `change()`."""
+        key = (roster.account.domain, roster.account.local)
+        params = (*key, item.listed, roster.version, *key, item.contact.full)
+        roster.remove(item, *await self._run(roster, _ERASE, params))
+        self._keep(roster)
+
+    async def _run(self, roster: AccountRoster, sql: str, params: tuple[object, ...]) -> tuple[int, int]:
+        """The roster's version after a statement, and that of its last removal."""
+        rows = None
+        try:
+            rows = await self._database.query(sql, params)
+        finally:
+            if rows is None:  # it may have been committed all the same
+                self.forget(roster.account.bare)
+        if not rows:
+            raise _Outdated
+        version, removed = rows[0]
+        return version, removed
+
+
+def _item(
+    contact: str,
+    name: str,
+    groups: list[str],
+    subscription: str,
+    ask: bool,
+    listed: bool,
+    request: bytes | None,
+    version: int,
+) -> RosterItem:
+    state = State.of(subscription, ask=ask, pending_in=request is not None)
+    return RosterItem(JID.parse(contact), name, tuple(groups), state, listed, request, version)
