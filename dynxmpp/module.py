@@ -176,8 +176,12 @@ class Module(XMPPHandler):
     def session_ended(self, session: Session) -> None:
         """A session is over, for whatever reason; it has left the session table already."""
 
+    def forget_domain(self, domain: str) -> None:
+        """Drops what is remembered of a domain that this node serves no longer. Its rows stay: it may come back."""
+
     async def remove_domain(self, domain: str) -> None:
-        """Forgets a domain in memory; its rows in `stored` are removed by others."""
+        """A domain is removed, by this node: its rows in `stored` have gone; what is not in them goes here."""
+        self.forget_domain(domain)
 
     async def remove_account(self, account: JID) -> None:
         """Forgets an account in memory; its rows in `stored` are removed by others."""

@@ -5,6 +5,7 @@
 and ends in the opposite order. Listeners open last: once a client can connect, every domain is there.
 """
 
+import atexit
 import os
 import random
 import signal
@@ -207,6 +208,9 @@ class Server(MultiService):
             session.end(StreamError("host-gone"))
         for host_type in self.host_types.values():
             accounts_of(host_type).forget_domain(domain)
+            for module in host_type:
+                if isinstance(module, Module):
+                    module.forget_domain(domain)
 
     # -- listeners
 
@@ -267,11 +271,10 @@ class Server(MultiService):
             self.reactor.stop()
 
     def _exit(self) -> None:
-        # Twisted has no way to say with which status its program ends; everything has been closed by now.
+        # Twisted has no way to say with which status its program ends. What it still has to do (the pidfile) comes
+        # before the interpreter's own end.
         if self._exit_status:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(self._exit_status)
+            atexit.register(_end_with, self._exit_status)
 
     def reload(self) -> None:
         """TLS files, and the log level of the configuration file; anything else needs a restart."""
@@ -294,6 +297,8 @@ class Server(MultiService):
             await self.listeners.stop_accepting()
             self.listeners.end_streams(StreamError("system-shutdown"))
         await self.slow_lane.when_idle()
+        if self.listeners is not None:
+            await self.listeners.drain(DRAIN_TIMEOUT_S)
         if self.domain_service is not None:
             await self.domain_service.stop()
         if self.notifications is not None:
@@ -305,3 +310,9 @@ class Server(MultiService):
     def stopService(self) -> Deferred[None]:
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
+
+
+def _end_with(status: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -198,7 +198,7 @@ class Blocking(Module):
     async def remove_account(self, account: JID) -> None:
         self._forget(account.bare)
 
-    async def remove_domain(self, domain: str) -> None:
+    def forget_domain(self, domain: str) -> None:
         for bare in [*self._lists, *self._reading]:
             if bare.endswith("@" + domain):
                 self._forget(bare)

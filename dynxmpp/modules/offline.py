@@ -213,9 +213,12 @@ class Offline(Module):
 
     # -- removal
 
-    async def remove_domain(self, domain: str) -> None:
+    def forget_domain(self, domain: str) -> None:
         for bare in [bare for bare in self._counts if bare.rpartition("@")[2] == domain]:
             del self._counts[bare]
+
+    async def remove_domain(self, domain: str) -> None:
+        self.forget_domain(domain)
         # Rows that were on their way when the table was emptied.
         await self._writer.flush()
         await self.database.execute(_DELETE_DOMAIN, (domain,))

@@ -227,7 +227,7 @@ class Roster(Module):
 
     # -- removal
 
-    async def remove_domain(self, domain: str) -> None:
+    def forget_domain(self, domain: str) -> None:
         self._rosters.forget_domain(domain)
 
     async def remove_account(self, account: JID) -> None:
