@@ -29,7 +29,11 @@ $(STAMP): setup.cfg pyproject.toml
 
 run: $(STAMP)
 	@mkdir -p var
-	@echo "== starting dynxmpp with $(CONFIG); Ctrl-C ends it"
+	@echo "== starting dynxmpp with $(CONFIG); Ctrl-C ends it. Once it says server_started, in another shell:"
+	@echo "   curl -i -X PUT http://localhost:8088/api/domains/example.org \\"
+	@echo "        -H 'Content-Type: application/json' -d '{\"host_type\": \"basic\"}'"
+	@echo "   $(BIN)/dynxmpp account register alice@example.org"
+	@echo "   and log in with any XMPP client: alice@example.org, server localhost, port 5222"
 	@exec $(BIN)/twistd --nodaemon --pidfile= dynxmpp --config $(CONFIG)
 
 test: $(STAMP)

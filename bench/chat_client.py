@@ -3,7 +3,8 @@
 Each pair plays ping-pong with bursts: one side writes `burst` messages at once, the other answers with as many when it
 has got them. So a read of the server sees just that many messages of a connection, whatever the number of pairs.
 
-Usage: chat_client.py PORT relay|xmpp PAIRS BURST SECONDS DOMAIN_A DOMAIN_B, prints one JSON object.
+Usage: chat_client.py PORT relay|xmpp PAIRS BURST SECONDS DOMAIN_A DOMAIN_B, prints one JSON object. A `*` in a domain
+is replaced by the number of the pair.
 """
 
 import asyncio
@@ -97,7 +98,8 @@ class Client:
 async def run(port: int, mode: str, pairs: int, burst: int, seconds: float, domains: tuple[str, str]) -> None:
     clients = []
     for number in range(pairs):
-        ann, bob = f"ann{number}@{domains[0]}/a", f"bob{number}@{domains[1]}/b"
+        first, second = (domain.replace("*", str(number)) for domain in domains)
+        ann, bob = f"ann{number}@{first}/a", f"bob{number}@{second}/b"
         clients += [Client(ann, bob, burst), Client(bob, ann, burst)]
     for client in clients:
         await (client.relay_login(port) if mode == "relay" else client.xmpp_login(port))

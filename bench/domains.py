@@ -39,12 +39,7 @@ async def main(number: int) -> None:
         await database.transaction(lambda transaction: fill(transaction, number), statement_timeout_s=0)
         await timed(f"initial load of {number:,} domains", Node(database).start())
         node = Node(database)
-        gc.collect()
-        tracemalloc.start()
-        await node.start()
-        gc.collect()
-        held, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
+        held, peak = await traced_memory(node)
         print(
             f"{'memory of the table':<44} {held / number:8.1f} bytes a domain, peak while loading {peak / number:.1f}"
         )
@@ -56,6 +51,18 @@ async def main(number: int) -> None:
     finally:
         await database.stop()
         drop_database(settings)
+
+
+async def traced_memory(node: Node) -> tuple[int, int]:
+    """Starts the node; the bytes that its domains keep allocated, and the most that were while they were loaded."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        await node.start()
+        gc.collect()
+        return tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
 
 
 async def fill(transaction: Any, number: int) -> None:

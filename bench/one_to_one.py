@@ -15,7 +15,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 HERE = Path(__file__).parent
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -66,73 +69,94 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
     raise SystemExit("the server did not come up")
 
 
-def measure(command: list[str], port: int, mode: str, burst: int, options: argparse.Namespace) -> dict[str, float]:
-    """CPU in microseconds a message, and messages a second, of one run."""
-    server = subprocess.Popen(command, preexec_fn=lambda: os.sched_setaffinity(0, {options.server_core}))
+def server_command(config: Path, *options: str) -> list[str]:
+    """The server as an operator starts it."""
+    twistd = str(Path(sys.executable).parent / "twistd")
+    return [twistd, "-n", "--pidfile=", "dynxmpp", "-c", str(config), *options]
+
+
+@contextmanager
+def running(
+    command: list[str], port: int, core: int, output: IO[bytes] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server on one core, from when it listens until the block ends."""
+    server = subprocess.Popen(command, stdout=output, preexec_fn=lambda: os.sched_setaffinity(0, {core}))
     try:
         wait_for(port, server)
-        client = subprocess.Popen(
-            [
-                sys.executable,
-                str(HERE / "chat_client.py"),
-                str(port),
-                mode,
-                str(options.pairs),
-                str(burst),
-                str(options.seconds),
-                "a.example",
-                "b.example",
-            ],
-            stdout=subprocess.PIPE,
-            preexec_fn=lambda: os.sched_setaffinity(0, {options.client_core}),
-        )
-        assert client.stdout is not None
-        client.stdout.readline()
-        before = cpu_seconds(server.pid)
-        result = json.loads(client.stdout.readline())
-        used = cpu_seconds(server.pid) - before
-        client.wait()
+        yield server
     finally:
         server.terminate()
         server.wait()
+
+
+def load(
+    pid: int, port: int, mode: str, burst: int, domains: tuple[str, str], options: argparse.Namespace
+) -> dict[str, float]:
+    """Lets the pairs play; CPU of the process `pid` in microseconds a message, and messages a second."""
+    arguments = [port, mode, options.pairs, burst, options.seconds, *domains]
+    client = subprocess.Popen(
+        [sys.executable, str(HERE / "chat_client.py"), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        preexec_fn=lambda: os.sched_setaffinity(0, {options.client_core}),
+    )
+    assert client.stdout is not None
+    client.stdout.readline()
+    before = cpu_seconds(pid)
+    result = json.loads(client.stdout.readline())
+    used = cpu_seconds(pid) - before
+    client.wait()
     return {"us": used / result["messages"] * 1e6, "rate": result["messages"] / result["seconds"]}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def parse_options(parser: argparse.ArgumentParser, *, pairs: int = 20) -> argparse.Namespace:
+    """The command line, with what all measurements of messages are told."""
     cores = sorted(os.sched_getaffinity(0))
-    parser.add_argument("--seconds", type=float, default=6)
+    parser.add_argument("--seconds", type=float, default=6, help="how long each run is measured")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--pairs", type=int, default=20)
+    parser.add_argument("--pairs", type=int, default=pairs, help="pairs of clients")
     parser.add_argument("--server-core", type=int, default=cores[0])
     parser.add_argument("--client-core", type=int, default=cores[-1])
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    return parser.parse_args()
+
+
+def print_runs(name: str, runs: list[dict[str, float]]) -> None:
+    """One line: the spread of the CPU a message, and the median rate."""
+    us = sorted(run["us"] for run in runs)
+    rate = statistics.median(run["rate"] for run in runs)
+    print(
+        f"  {name:16} {us[0]:6.1f} {statistics.median(us):6.1f} {us[-1]:6.1f} us CPU/message (min median max), "
+        f"{rate:8.0f} messages/s"
+    )
+
+
+def print_ratios(ratios: list[float]) -> None:
+    print(f"  {'ratio':16} {min(ratios):6.2f} {statistics.median(ratios):6.2f} {max(ratios):6.2f}", flush=True)
+
+
+def main() -> None:
+    options = parse_options(argparse.ArgumentParser(description=__doc__))
+    domains = ("a.example", "b.example")
     report = {}
     with tempfile.TemporaryDirectory(prefix="dynxmpp-bench-") as folder:
         os.chmod(folder, 0o755)
+        config = Path(folder) / "bench.toml"
         for burst in (1, 5):
             figures: dict[str, list[dict[str, float]]] = {"relay": [], "dynxmpp": []}
             for _ in range(options.rounds):
                 port = free_port()
                 relay = [sys.executable, str(HERE / "relay.py"), str(port)]
-                figures["relay"].append(measure(relay, port, "relay", burst, options))
+                with running(relay, port, options.server_core) as process:
+                    figures["relay"].append(load(process.pid, port, "relay", burst, domains, options))
                 port = free_port()
-                config = Path(folder) / "bench.toml"
                 config.write_text(CONFIG.format(port=port))
-                twistd = str(Path(sys.executable).parent / "twistd")
-                command = [twistd, "-n", "--pidfile=", "dynxmpp", "-c", str(config)]
-                figures["dynxmpp"].append(measure(command, port, "xmpp", burst, options))
+                with running(server_command(config), port, options.server_core) as process:
+                    figures["dynxmpp"].append(load(process.pid, port, "xmpp", burst, domains, options))
             ratios = [d["us"] / r["us"] for d, r in zip(figures["dynxmpp"], figures["relay"], strict=True)]
             print(f"messages a read: {burst}")
             for name, runs in figures.items():
-                us = sorted(run["us"] for run in runs)
-                rate = statistics.median(run["rate"] for run in runs)
-                print(
-                    f"  {name:8} {us[0]:6.1f} {statistics.median(us):6.1f} {us[-1]:6.1f} us CPU/message (min median max), "
-                    f"{rate:8.0f} messages/s"
-                )
-            print(f"  ratio    {min(ratios):6.2f} {statistics.median(ratios):6.2f} {max(ratios):6.2f}", flush=True)
+                print_runs(name, runs)
+            print_ratios(ratios)
             report[burst] = {**figures, "ratios": ratios}
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")

@@ -48,13 +48,26 @@ def _fields(event: LogEvent) -> Iterator[tuple[str, Any]]:
             yield key, "***" if _SECRETS(key) else value
 
 
+def _visible(text: str) -> str:
+    """A text for a line: control characters, of which a terminal would make something else, are escaped."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
+def _value(value: object) -> str:
+    """A field's value for a line, in quotes where it could be taken for something else."""
+    text = str(value)
+    if _PLAIN(text) and text.isprintable():
+        return text
+    return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
 def _name(event: LogEvent) -> str:
     """The event's name; a whole text for events of other libraries."""
     format_ = event.get("log_format")
     if isinstance(format_, str) and _EVENT_NAME(format_):
         return format_
     text = formatEvent(event)
-    return " ".join(text.split()) or "event"
+    return _visible(" ".join(text.split())) or "event"
 
 
 def _traceback(event: LogEvent) -> str:
@@ -75,10 +88,9 @@ def text_line(event: LogEvent) -> str:
     parts = [_time(event), event["log_level"].name.ljust(5), _source(event), _name(event)]
     if _EVENT_NAME(parts[-1]):
         for key, value in _fields(event):
-            shown = str(value)
-            parts.append(f"{key}={shown if _PLAIN(shown) else json.dumps(shown, ensure_ascii=False)}")
+            parts.append(f"{key}={_value(value)}")
     traceback = _traceback(event)
-    below = "".join(f"\n    {line}" for line in traceback.splitlines())
+    below = "".join(f"\n    {_visible(line)}" for line in traceback.splitlines())
     return " ".join(parts) + below + "\n"
 
 

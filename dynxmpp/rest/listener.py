@@ -27,6 +27,7 @@ class HttpService(Service):
 
     def startService(self) -> None:
         factory: Any = self._site
+        factory.noisy = False
         limit = self._config.transport.max_connections
         if limit != float("inf"):
             factory = ThrottlingFactory(factory, maxConnectionCount=int(limit))

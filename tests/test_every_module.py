@@ -1,0 +1,454 @@
+"""What holds for every module that is installed: it is what its entry point says, its specification and its options are
+documented, its tables are declared, and nothing is left of a domain or an account that was removed.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from random import Random
+from typing import Any, cast, get_args
+
+import attrs
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import TestCase
+from twisted.words.xish import domish
+
+from dynxmpp.auth.accounts import Accounts
+from dynxmpp.auth.rdbms import RdbmsAuth
+from dynxmpp.config.model import Section, is_section, options_of
+from dynxmpp.config.modules import DEFAULT_MODULES, IqDisc
+from dynxmpp.core.interfaces import AccountRemover, Stored
+from dynxmpp.db.migrations import Migration, migrate
+from dynxmpp.domains.remover import DomainRemover, Place
+from dynxmpp.domains.store import DomainStore
+from dynxmpp.module import JID, Module
+from dynxmpp.module_loader import discover, stop_modules
+from tests.config.test_documentation import default_text, type_text
+from tests.fixtures.dialogue import Host, TestSession
+from tests.fixtures.postgres import DatabaseTestCase
+
+MODULES = discover()
+PROJECT = Path(__file__).parents[1]
+XEPS = PROJECT / "docs" / "xeps.md"
+PAGE = PROJECT / "docs" / "modules.md"
+
+
+def cells(line: str) -> list[str]:
+    """The cells of a line of a table, without the marks of code."""
+    return [cell.strip().strip("`") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def tables_of(page: Path) -> dict[str, list[list[str]]]:
+    """The rows of the tables of a page, by the heading that they stand below."""
+    rows: dict[str, list[list[str]]] = {}
+    heading = ""
+    for line in page.read_text().splitlines():
+        if line.startswith("#"):
+            heading = line.strip("# ").replace("`", "")
+        elif line.startswith("|"):
+            rows.setdefault(heading, []).append(cells(line))
+    return rows
+
+
+class Declarations(TestCase):
+    def test_the_name_is_that_of_the_entry_point(self) -> None:
+        self.assertEqual({name: name for name in MODULES}, {name: cls.name for name, cls in MODULES.items()})
+
+    def test_all_default_modules_are_installed(self) -> None:
+        self.assertEqual(set(), set(DEFAULT_MODULES) - set(MODULES))
+
+    def test_each_class_says_what_it_is(self) -> None:
+        for name, cls in MODULES.items():
+            with self.subTest(module=name):
+                self.assertRegex(name, r"^mod_[a-z0-9_]+$")
+                self.assertTrue(cls.__doc__)
+                self.assertTrue(issubclass(cls.config_model, Section))
+
+    def test_migrations_are_numbered_from_one(self) -> None:
+        for name, cls in MODULES.items():
+            with self.subTest(module=name):
+                steps = [(step.component, step.version) for step in cls.migrations]
+                self.assertEqual([(name, number + 1) for number in range(len(steps))], steps)
+
+
+class Specifications(TestCase):
+    def setUp(self) -> None:
+        self.rows = tables_of(XEPS)
+
+    def test_a_row_for_each_module(self) -> None:
+        """Number, version, module and file, each as the class has it; and no row for what is not there."""
+        declared = {
+            (f"XEP-{cls.xep.number:04}", cls.xep.version, name, file_of(cls))
+            for name, cls in MODULES.items()
+            if cls.xep is not None
+        }
+        documented = {(row[0], row[2], row[3], row[4]) for row in self.rows["Extensions"][2:]}
+        self.assertEqual(declared, documented)
+
+    def test_modules_without_a_xep_are_explained(self) -> None:
+        text = XEPS.read_text().partition("Modules that implement no extension:")[2].partition("\n\n")[0]
+        without = {name for name, cls in MODULES.items() if cls.xep is None}
+        self.assertEqual(without, set(re.findall(r"`(mod_\w+)`", text)))
+
+    def test_what_other_files_implement(self) -> None:
+        rows = self.rows["In parts of others"][2:]
+        self.assertTrue(rows)
+        for number, _, version, file, _ in rows:
+            with self.subTest(xep=number):
+                docstring = (PROJECT / "dynxmpp" / file).read_text().split('"""')[1]
+                self.assertRegex(docstring, rf"{number}\b[^.]*\bversion {re.escape(version)}")
+
+    def test_files_say_the_same_version(self) -> None:
+        for name, cls in MODULES.items():
+            if cls.xep is not None:
+                with self.subTest(module=name):
+                    docstring = (PROJECT / "dynxmpp" / file_of(cls)).read_text().split('"""')[1]
+                    self.assertIn(f"XEP-{cls.xep.number:04}", docstring)
+                    self.assertRegex(docstring, rf"\b{re.escape(cls.xep.version)}\b")
+
+    def test_files_of_rfcs_exist(self) -> None:
+        for row in self.rows["RFCs"][2:]:
+            for place in re.findall(r"[a-z0-9_/]+(?:/|\.py)", row[2]):
+                self.assertTrue((PROJECT / "dynxmpp" / place).exists(), place)
+
+
+def file_of(cls: type[Module]) -> str:
+    """Where a module of ours is, within the package."""
+    path = cls.__module__.removeprefix("dynxmpp.").replace(".", "/")
+    return f"{path}/__init__.py" if (PROJECT / "dynxmpp" / path).is_dir() else f"{path}.py"
+
+
+class Options(TestCase):
+    """docs/modules.md has each option of each module, with its type and default."""
+
+    def setUp(self) -> None:
+        self.rows = tables_of(PAGE)
+
+    def sections(self, name: str, model: type[Section], opening: str = "[{}]") -> Iterable[tuple[str, type[Section]]]:
+        """The headings that a module needs, and what each is about: its own section, and those within."""
+        yield (name if opening == "[{}]" and not name.count(".") else opening.format(f"modules.{name}")), model
+        for option in options_of(model).values():
+            for part in (option.type, *get_args(option.type)):
+                if is_section(part) and part is not IqDisc:
+                    brackets = "[[{}]]" if part is not option.type and Ellipsis in get_args(option.type) else "[{}]"
+                    yield from self.sections(f"{name}.{option.name}", part, brackets)
+
+    def test_every_option(self) -> None:
+        for name, cls in MODULES.items():
+            for heading, model in self.sections(name, cls.config_model):
+                with self.subTest(heading=heading):
+                    expected = {
+                        option.name: (type_text(option.type), default_text(option))
+                        for option in options_of(model).values()
+                    }
+                    documented = {row[0]: (row[1], row[2]) for row in self.rows.get(heading, [])[2:]}
+                    self.assertEqual(
+                        {key: tuple(cells(f"|{type_}|{default}|")) for key, (type_, default) in expected.items()},
+                        documented,
+                    )
+
+    def test_every_module_has_a_heading_and_a_row(self) -> None:
+        headings = re.findall(r"^### `(mod_\w+)`$", PAGE.read_text(), re.MULTILINE)
+        self.assertEqual(sorted(MODULES), sorted(headings))
+        listed = {row[0].split("`")[1]: row[1] for row in self.rows["Which modules a host type has"][2:]}
+        self.assertEqual({name: "yes" if name in DEFAULT_MODULES else "no" for name in MODULES}, listed)
+
+    def test_what_is_not_used_is_marked(self) -> None:
+        for name, cls in MODULES.items():
+            for heading, model in self.sections(name, cls.config_model):
+                for row in self.rows.get(heading, [])[2:]:
+                    with self.subTest(heading=heading, key=row[0]):
+                        unused = options_of(model)[row[0]].traits.get("unused", False)
+                        self.assertEqual(unused, row[3].startswith("*unused*"))
+                        self.assertTrue(row[3])
+
+
+class Tables(DatabaseTestCase):
+    async def present(self) -> set[str]:
+        rows = await self.db.query("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
+        return {name for (name,) in rows} - {"schema_migrations"}
+
+    async def test_every_table_of_a_module_is_declared(self) -> None:
+        for name, cls in MODULES.items():
+            with self.subTest(module=name):
+                before = await self.present()
+                await migrate(self.db, cls.migrations)
+                self.assertEqual({stored.table for stored in cls.stored}, await self.present() - before)
+
+    async def test_primary_keys_begin_with_the_tenant(self) -> None:
+        await migrate(self.db, [step for cls in MODULES.values() for step in cls.migrations])
+        for name, cls in MODULES.items():
+            for stored in cls.stored:
+                with self.subTest(module=name, table=stored.table):
+                    self.assertEqual("server", stored.domain)
+                    self.assertIn(stored.user, (None, "username"))
+                    key = await self.primary_key(stored.table)
+                    tenant = ["server"] if stored.user is None else ["server", "username"]
+                    self.assertEqual(tenant, key[: len(tenant)])
+
+    async def primary_key(self, table: str) -> list[str]:
+        rows = await self.db.query(
+            """
+            SELECT a.attname
+            FROM pg_index AS i, unnest(i.indkey) WITH ORDINALITY AS k (number, position), pg_attribute AS a
+            WHERE i.indrelid = %s::regclass AND i.indisprimary AND a.attrelid = i.indrelid AND a.attnum = k.number
+            ORDER BY k.position
+            """,
+            (table,),
+        )
+        return [name for (name,) in rows]
+
+
+STEPS: tuple[Migration, ...] = (
+    *RdbmsAuth.migrations,
+    *DomainStore.migrations,
+    *(step for cls in MODULES.values() for step in cls.migrations),
+)
+#: All tables with data of tenants.
+PLACES: tuple[Stored, ...] = (
+    *RdbmsAuth.stored,
+    Stored("domain_settings", domain="domain"),
+    *(stored for cls in MODULES.values() for stored in cls.stored),
+)
+
+#: What a client does so that each module has something of its account.
+REQUESTS = (
+    "<query xmlns='jabber:iq:roster'><item jid='benvolio@{domain}' name='B'><group>x</group></item></query>",
+    "<vCard xmlns='vcard-temp'><FN>{account}</FN></vCard>",
+    "<query xmlns='jabber:iq:private'><note xmlns='urn:example:note'>{account}</note></query>",
+    "<block xmlns='urn:xmpp:blocking'><item jid='tybalt@{domain}'/></block>",
+)
+
+Row = tuple[str, tuple[Any, ...]]
+
+
+class LateWrites:
+    """The database as modules have it; after `hold()`, statements wait until the remover has emptied the tables."""
+
+    def __init__(self, database: Any) -> None:
+        self.query = database.query
+        self.transaction = database.transaction
+        self._execute = database.execute
+        self._gate: Deferred[None] | None = None
+
+    def hold(self) -> None:
+        self._gate = Deferred()
+
+    async def execute(self, sql: str, params: Any = ()) -> int:
+        gate = self._gate
+        if gate is not None:
+            passed: Deferred[None] = Deferred()
+            gate.chainDeferred(passed)
+            await passed
+        count: int = await self._execute(sql, params)
+        return count
+
+    async def remove_domain(self, domain: str) -> None:
+        """The first that the remover asks to forget something: the tables are empty now, and what was held comes."""
+        gate, self._gate = self._gate, None
+        if gate is not None:
+            gate.callback(None)
+
+    async def remove_account(self, account: JID) -> None:
+        """Nothing is held for it."""
+
+
+@attrs.frozen
+class Rows:
+    """What is in all tables, with the owner of each row as far as its table is one of tenants."""
+
+    by_owner: Counter[tuple[str | None, str | None, Row]]
+
+    def without(self, domain: str, user: str | None = None) -> Counter[Row]:
+        """Those that do not belong to a domain, or to an account."""
+        return self._those(lambda owner: owner[0] != domain or (user is not None and owner[1] != user))
+
+    def of(self, domain: str, user: str | None = None) -> Counter[Row]:
+        return self._those(lambda owner: owner[0] == domain and user in (None, owner[1]))
+
+    def _those(self, wanted: Any) -> Counter[Row]:
+        rows = Counter[Row]()
+        for (domain, user, row), count in self.by_owner.items():
+            if wanted((domain, user)):
+                rows[row] += count
+        return rows
+
+    def naming(self, text: str) -> set[str]:
+        """The tables that have a row with `text` anywhere in it."""
+        return {table for _, _, (table, values) in self.by_owner if any(text in str(value) for value in values)}
+
+
+class Removal(DatabaseTestCase):
+    """All modules on one host type, with accounts in the database, and something of everybody in every table."""
+
+    migrations = STEPS
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        auth = RdbmsAuth(self.db, secret=b"secret", random=Random(1), hashes=("sha1",), iterations=1)
+        accounts = Accounts([auth], secret=b"secret", iterations=1)
+        self.database = LateWrites(self.db)
+        self.host = Host(
+            list(MODULES.values()),
+            database=self.database,
+            accounts=cast(Any, accounts),
+            clock=cast(Any, reactor),
+        )
+        self.host_type = self.host.host_types[0]
+        modules: list[Any] = list(self.host_type)
+        self.store = DomainStore(self.db, clock=cast(Any, reactor))
+        self.remover = DomainRemover(
+            self.store,
+            settings_database=self.db,
+            auth_places=[Place(self.db, stored) for stored in RdbmsAuth.stored],
+            places=[Place(self.db, stored) for module in modules for stored in module.stored],
+            forgetful=[self.database, *modules],
+        )
+        self.host_type.provide(AccountRemover, self.remover)
+        await self.host.start()
+        self.addCleanup(stop_modules, self.host.host_types)
+        self.register: Any = self.host_type.modules["mod_register"]
+        self.registered = 0
+        for domain in ("montague.example", "capulet.example"):
+            await self.store.insert(domain, "basic")
+            for name in ("first", "second"):
+                await self.create(domain, name)
+            await self.live("first", "second", domain)
+            await self.live("second", "first", domain)
+        await self.written()
+
+    async def create(self, domain: str, name: str) -> None:
+        self.registered += 1
+        query = domish.Element(("jabber:iq:register", "query"))
+        query.addElement("username", content=name)
+        query.addElement("password", content="secret")
+        await self.register.register(domain, query, f"192.0.2.{self.registered}")
+
+    async def live(self, name: str, friend: str, domain: str) -> TestSession:
+        """An account's day: it comes back, does what can be done, and stays, with a message waiting for it."""
+        account = f"{name}@{domain}"
+        self.session(f"{account}/old").leaves()
+        session = self.session(f"{account}/home")
+        session.sends("<presence><priority>-1</priority></presence>")
+        for number, request in enumerate(REQUESTS):
+            xml = request.format(account=account, domain=domain)
+            reply = await session.asks(f"<iq type='set' id='{number}'>{xml}</iq>")
+            self.assertEqual("result", reply["type"], reply.toXml())
+        session.sends(f"<presence type='subscribe' to='{friend}@{domain}'/>")
+        session.sends(f"<message type='chat' to='{friend}@{domain}'><body>from {account}</body></message>")
+        return session
+
+    def session(self, jid: str) -> TestSession:
+        return self.host.session(jid, account=False)
+
+    async def written(self) -> None:
+        """Until what modules write in batches is in the database."""
+        await self.host.settle()
+        for module in self.host_type:
+            writer = getattr(module, "_writer", None)
+            if writer is not None:
+                await writer.flush()
+
+    async def rows(self) -> Rows:
+        columns: dict[str, list[str]] = {}
+        for table, column in await self.db.query(
+            "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"
+        ):
+            columns.setdefault(table, []).append(column)
+        found = Counter[tuple[str | None, str | None, Row]]()
+        for table, names in columns.items():
+            texts = ", ".join(f"{name}::text" for name in names)
+            for values in await self.db.query(f"SELECT {texts} FROM {table}"):
+                row = dict(zip(names, (unhexed(value) for value in values), strict=True))
+                # By the names of the columns, so that a table that nobody has declared is seen too.
+                domain = row["domain"] if table == "domain_settings" else row.get("server")
+                found[domain, row.get("username"), (table, tuple(row.values()))] += 1
+        return Rows(found)
+
+    async def test_everybody_has_something_in_every_table(self) -> None:
+        """Else the tests below would show nothing: a new module has to be given something to keep."""
+        rows = await self.rows()
+        for stored in PLACES:
+            for domain in ("montague.example", "capulet.example"):
+                for user in ("first", "second"):
+                    with self.subTest(table=stored.table, domain=domain, user=user):
+                        owned = rows.of(domain, None if stored.user is None else user)
+                        self.assertIn(stored.table, {table for table, _ in owned})
+                with self.subTest(table=stored.table, domain=domain):
+                    self.assertIn(stored.table, rows.naming(domain))
+
+    async def remove_domain(self, domain: str) -> None:
+        """As the server does it: not served any more, sessions end, rows go; some of them are written too late."""
+        self.database.hold()
+        sender, receiver = self.host.sessions.of_domain(domain)
+        text = f"<message type='chat' to='{receiver.jid.bare}'><body>last words</body></message>"
+        cast(TestSession, sender).sends(text)
+        await self.store.begin_delete(domain, "basic")
+        self.host.domains.delete(domain)
+        for session in self.host.sessions.of_domain(domain):
+            self.host.sessions.remove(session)
+            self.host_type.session_ended(session)
+        await self.remover.remove_domain(domain)
+        await self.written()
+
+    async def test_nothing_is_left_of_a_domain(self) -> None:
+        before = await self.rows()
+        await self.remove_domain("montague.example")
+        after = await self.rows()
+        self.assertEqual(Counter(), after.of("montague.example"))
+        # The log of changes names it until the entries are old enough, so that other nodes hear of the removal.
+        self.assertEqual({"domain_events"}, after.naming("montague.example"))
+        change = await self.store.insert("verona.example", "basic")
+        await self.store.truncate_log(change.event_id or 0)
+        self.assertEqual(set(), (await self.rows()).naming("montague.example"))
+        self.assertEqual(
+            without_log(before.without("montague.example")), without_log(after.without("montague.example"))
+        )
+
+    async def test_a_domain_of_the_same_name_begins_empty(self) -> None:
+        await self.remove_domain("montague.example")
+        await self.store.insert("montague.example", "basic")
+        self.host.domains.insert("montague.example", "basic")
+        await self.create("montague.example", "first")
+        session = self.session("first@montague.example/home")
+        session.sends("<presence/>")
+        roster = await session.asks("<iq type='get' id='1'><query xmlns='jabber:iq:roster'/></iq>")
+        blocked = await session.asks("<iq type='get' id='2'><blocklist xmlns='urn:xmpp:blocking'/></iq>")
+        card = await session.asks("<iq type='get' id='3'><vCard xmlns='vcard-temp'/></iq>")
+        await self.written()
+        self.assertEqual([], list(roster.query.elements()))
+        self.assertEqual([], list(blocked.blocklist.elements()))
+        self.assertEqual("error", card["type"])
+        self.assertEqual([], [e.toXml() for e in session.received if e.name == "message"])
+
+    async def test_nothing_is_left_of_an_account(self) -> None:
+        before = await self.rows()
+        (session,) = self.host.sessions.of("first@montague.example")
+        request = "<iq type='set' id='gone'><query xmlns='jabber:iq:register'><remove/></query></iq>"
+        reply = await cast(TestSession, session).asks(request)
+        self.assertEqual("result", reply["type"], reply.toXml())
+        await self.written()
+        after = await self.rows()
+        self.assertEqual([], self.host.sessions.of("first@montague.example"))
+        self.assertEqual(Counter(), after.of("montague.example", "first"))
+        self.assertEqual(before.without("montague.example", "first"), after.without("montague.example", "first"))
+
+    async def test_the_remover_alone_leaves_the_account_to_its_method(self) -> None:
+        before = await self.rows()
+        await self.remover.remove_account(JID.parse("second@capulet.example"))
+        after = await self.rows()
+        self.assertEqual({"users"}, {table for table, _ in after.of("capulet.example", "second")})
+        self.assertEqual(before.without("capulet.example", "second"), after.without("capulet.example", "second"))
+
+
+def unhexed(value: str | None) -> str | None:
+    """A bytea's text as the text that it holds."""
+    if value is None or not value.startswith("\\x"):
+        return value
+    return bytes.fromhex(value[2:]).decode(errors="replace")
+
+
+def without_log(rows: Counter[Row]) -> Counter[Row]:
+    return Counter({row: count for row, count in rows.items() if row[0] != "domain_events"})
