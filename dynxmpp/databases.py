@@ -1,12 +1,13 @@
 """The database pools of a server, as its configuration names them, and the PostgreSQL that it may have to start."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from twisted.logger import Logger
 
 from dynxmpp.config.host_config import Config
-from dynxmpp.config.pools import EmbeddedConnection, PgsqlConnection, RdbmsPool
+from dynxmpp.config.pools import EmbeddedConnection, PgsqlConnection, RdbmsConnection, RdbmsPool
 from dynxmpp.db.connection import PoolSettings
 from dynxmpp.db.embedded import EmbeddedPostgres
 from dynxmpp.db.pool import Database
@@ -28,6 +29,7 @@ class Databases:
         self._reactor = reactor
         self._pools: dict[tuple[str | None, str], Database] = {}
         self._servers: dict[Path, EmbeddedPostgres] = {}
+        self._embedded_settings: dict[Path, PoolSettings] = {}
 
     async def start(self) -> None:
         """Starts what is embedded, and every pool; returns once each has a connection."""
@@ -55,18 +57,20 @@ class Databases:
         return pgsql_settings(connection, pool)
 
     async def _embedded(self, connection: EmbeddedConnection, pool: RdbmsPool) -> PoolSettings:
-        server = self._servers.get(connection.data_dir)
-        if server is None:
-            server = EmbeddedPostgres(
+        """How to connect to the server in a data directory, which is started for the first pool that wants it."""
+        if connection.data_dir not in self._servers:
+            server = self._servers[connection.data_dir] = EmbeddedPostgres(
                 connection.data_dir,
                 database=connection.database,
                 reactor=self._reactor,
                 run_as=connection.run_as or "nobody",
                 port=connection.port,
-                workers=pool.workers,
             )
-            self._servers[connection.data_dir] = server
-        return await server.start()
+            self._embedded_settings[connection.data_dir] = await server.start()
+        settings = self._embedded_settings[connection.data_dir]
+        if settings.database != connection.database:
+            raise NoPool(f"{connection.data_dir} has the database {settings.database} only, not {connection.database}")
+        return replace(settings, **_limits(connection, pool))
 
     def shared(self, tag: str = DEFAULT) -> Database | None:
         """A pool of the whole server."""
@@ -94,6 +98,18 @@ class Databases:
             await server.stop()
 
 
+def _limits(connection: RdbmsConnection, pool: RdbmsPool) -> dict[str, Any]:
+    """The fields of PoolSettings that both drivers have in the configuration."""
+    return {
+        "workers": pool.workers,
+        "query_timeout_s": connection.query_timeout / 1000,
+        # A client must not wait a minute for an answer, whatever the file of another server says.
+        "call_timeout_s": min(pool.call_timeout / 1000, 5.0),
+        "max_start_interval_s": connection.max_start_interval,
+        "keepalive_interval_s": connection.keepalive_interval,
+    }
+
+
 def pgsql_settings(connection: PgsqlConnection, pool: RdbmsPool) -> PoolSettings:
     """How to connect to a PostgreSQL server that runs already."""
     tls = connection.tls
@@ -101,6 +117,8 @@ def pgsql_settings(connection: PgsqlConnection, pool: RdbmsPool) -> PoolSettings
     if tls is not None:
         verified = tls.verify_mode != "none" and tls.cacertfile is not None
         sslmode = "verify-ca" if verified else "require" if tls.required else "prefer"
+
+    versions = sorted(f"TLS{version.removeprefix('tls')}" for version in tls.versions) if tls else [None]
 
     def path(value: Path | None) -> str | None:
         return None if value is None else str(value)
@@ -111,15 +129,12 @@ def pgsql_settings(connection: PgsqlConnection, pool: RdbmsPool) -> PoolSettings
         database=connection.database,
         username=connection.username,
         password=connection.password,
-        workers=pool.workers,
-        query_timeout_s=connection.query_timeout / 1000,
-        # A client must not wait a minute for an answer, whatever the file of another server says.
-        call_timeout_s=min(pool.call_timeout / 1000, 5.0),
-        max_start_interval_s=connection.max_start_interval,
-        keepalive_interval_s=connection.keepalive_interval,
         sslmode=sslmode,
         sslrootcert=path(tls.cacertfile) if tls else None,
         sslcert=path(tls.certfile) if tls else None,
         sslkey=path(tls.keyfile) if tls else None,
         sslpassword=tls.password if tls else None,
+        ssl_min_protocol_version=versions[0],
+        ssl_max_protocol_version=versions[-1],
+        **_limits(connection, pool),
     )

@@ -1,6 +1,7 @@
 """Delivery to the sessions of an account: RFC 6121 8.5, and its table 1.
 
-Where the RFC leaves the choice between an error and silence, the sender of a message is told.
+Where the RFC leaves the choice between an error and silence, the sender of a message is told. Not so of a headline to
+a bare JID: with an account nobody uses it must end in silence, and the answer must not tell whether there is one.
 """
 
 from twisted.words.protocols.jabber.error import StanzaError
@@ -37,7 +38,7 @@ class Delivery:
             if session is not None:
                 session.deliver(stanza, stanza.to_bytes())
                 return
-            if type_ in ("normal", "groupchat"):
+            if type_ in ("normal", "groupchat", "headline"):
                 self._unavailable(stanza, context)
                 return
             if type_ != "chat":

@@ -123,7 +123,10 @@ class DomainTable(Generic[H]):
     def register_subdomain(self, host_type_name: str, host_type: H, pattern: str) -> bool:
         """A service of a host type under `prefix.@HOST@`, or under a fixed name; False when the name is taken."""
         if not pattern.endswith(".@HOST@"):
-            return self._fixed.setdefault(pattern, Subdomain(host_type, pattern, None)).host_type is host_type
+            if pattern in self._fixed:
+                return False
+            self._fixed[pattern] = Subdomain(host_type, pattern, None)
+            return True
         prefix = pattern.removesuffix("@HOST@")
         types = self._prefixes.setdefault(prefix, {})
         if host_type_name in types:

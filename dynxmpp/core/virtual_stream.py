@@ -47,19 +47,32 @@ class VirtualStream(utility.EventDispatcher):
         text = event.queryStr if isinstance(event, xpath.XPathQuery) else event
         keys = iq_keys(text) if not args and not kwargs else None
         if keys is None:
-            if text.startswith("/"):
-                self.has_general_observers = True
+            self._note_general(text)
             super().addObserver(event, observerfn, priority, *args, **kwargs)
             return
         for key in keys:
             self.iq_observers[key] = observerfn
 
+    def addOnetimeObserver(
+        self, event: Any, observerfn: Observer, priority: int = 0, *args: Any, **kwargs: Any
+    ) -> None:
+        text = event.queryStr if isinstance(event, xpath.XPathQuery) else event
+        self._note_general(text)
+        super().addOnetimeObserver(event, observerfn, priority, *args, **kwargs)
+
+    def _note_general(self, text: str) -> None:
+        if not text.startswith(self.prefix):  # named events have nothing to do with stanzas
+            self.has_general_observers = True
+
     def removeObserver(self, event: Any, observerfn: Observer) -> None:
         text = event.queryStr if isinstance(event, xpath.XPathQuery) else event
-        for key in iq_keys(text) or ():
-            self.iq_observers.pop(key, None)
-        if iq_keys(text) is None:
+        keys = iq_keys(text)
+        if keys is None:
             super().removeObserver(event, observerfn)
+            return
+        for key in keys:
+            if self.iq_observers.get(key) == observerfn:  # another handler's stays
+                del self.iq_observers[key]
 
     def send(self, obj: domish.Element) -> None:
         """Routes what a handler sends; texts cannot be routed."""
@@ -69,5 +82,7 @@ class VirtualStream(utility.EventDispatcher):
 
     def take(self, stanza: domish.Element) -> bool:
         """Shows `stanza`, a tree of its own, to the general observers; True when one of them has handled it."""
-        self.dispatch(stanza)
-        return bool(getattr(stanza, "handled", False))
+        tree: Any = stanza
+        tree.handled = False  # as XmlStream does; else a child of this name would pass for it
+        self.dispatch(tree)
+        return bool(tree.handled)

@@ -24,6 +24,7 @@ from dynxmpp.wire.tree import SEPARATOR, parse_children, print_children
 
 #: No prefixes. Never changed, although its type (domish's) would let one.
 NO_PREFIXES: dict[str, str] = {}
+_END_TAGS = {"message": b"</message>", "presence": b"</presence>", "iq": b"</iq>"}
 
 
 def qualified(uri: str, name: str) -> str:
@@ -189,7 +190,7 @@ class Stanza(domish.Element):
         namespace = self.uri if embedded or self.uri != NS_CLIENT else None
         if inner:
             tag = escape.open_tag(self.name, self.attributes, self.localPrefixes, namespace)
-            return b"%b%b</%b>" % (tag.encode(), inner, self.name.encode())
+            return b"".join((tag.encode(), inner, _END_TAGS.get(self.name) or f"</{self.name}>".encode()))
         return escape.open_tag(self.name, self.attributes, self.localPrefixes, namespace, "/>").encode()
 
     def toXml(

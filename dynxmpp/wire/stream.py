@@ -25,12 +25,15 @@ from twisted.words.xish import domish
 
 from dynxmpp.wire.errors import StreamError
 from dynxmpp.wire.gate import OPEN_TAG, TagGate
+from dynxmpp.wire.ns import NS_CLIENT
 from dynxmpp.wire.stanza import NO_PREFIXES, Stanza
 from dynxmpp.wire.tree import SEPARATOR, parse_children, split_attributes, split_name
 
 #: Bytes after which a parser is replaced by a fresh one.
 RENEW_AFTER = 512 * 1024
 
+#: What nearly every element at depth 1 is called.
+_NAMES = {f"{NS_CLIENT}{SEPARATOR}{name}": (NS_CLIENT, name) for name in ("message", "presence", "iq")}
 _SLASH = ord("/")
 _LESS_THAN = ord("<")
 _WHITE_SPACE = b" \t\r\n"
@@ -71,6 +74,8 @@ class StanzaStream:
 
     def __init__(self, limits: StreamLimits) -> None:
         self.limits = limits
+        self._max_attributes = limits.max_attributes  # looked at for each element
+        self._max_depth = limits.max_depth
         self._depth = 0
         self._ended = False  # nothing more is read; what is in _ready may still be handed out
         self._gate = TagGate()  # received, not yet fed
@@ -83,7 +88,7 @@ class StanzaStream:
         self._name = ""
         self._attributes: dict[Any, str] = {}
         self._keys: list[str] = []
-        self._elements = 0
+        self._nested = 0  # elements deeper than the children of the stanza
         self._default_uri: str | None = None  # declared on the tag that is being opened
         self._prefixes: dict[str, str] = NO_PREFIXES
         self._root_tag = b""
@@ -275,22 +280,21 @@ class StanzaStream:
     def _on_start(self, name: str, attributes: dict[str, str]) -> None:
         depth = self._depth
         self._depth = depth + 1
-        limits = self.limits
-        if len(attributes) > limits.max_attributes:
+        if len(attributes) > self._max_attributes:
             raise StreamError("policy-violation", "Too many attributes")
-        if depth > 1:
-            if depth == 2:
-                self._keys.append(name)
-            elif depth > limits.max_depth:
+        if depth == 2:
+            self._keys.append(name)
+        elif depth > 2:
+            self._nested += 1
+            if depth > self._max_depth:
                 raise StreamError("policy-violation", "Elements nested too deep")
-            self._elements += 1
-            if self._elements > limits.max_elements:
+            if self._nested > self.limits.max_elements:
                 raise StreamError("policy-violation", "Too many elements")
         elif depth:
             self._name = name
             self._attributes = attributes
             self._keys = []
-            self._elements = 0
+            self._nested = 0
             self._stanza_at = self._parser.CurrentByteIndex - self._offset
             if self._stanza_at != self._gap_at:
                 self._check_gap(self._stanza_at)
@@ -336,10 +340,14 @@ class StanzaStream:
             inner, end = b"", inner_at
         else:
             inner, end = bytes(buffer[inner_at:at]), buffer.index(b">", at) + 1
-        if end - start > self.limits.max_stanza_size:
+        limits = self.limits
+        if end - start > limits.max_stanza_size:
             raise StreamError("policy-violation", "Stanza too big")
+        keys = self._keys
+        if len(keys) + self._nested > limits.max_elements:
+            raise StreamError("policy-violation", "Too many elements")
         self._gap_at = end
-        uri, _, name = self._name.rpartition(SEPARATOR)
+        uri, name = _NAMES.get(self._name) or split_name(self._name)
         default_uri, prefixes = self._default_uri, self._prefixes
         if default_uri is None:
             default_uri = self._root_default
@@ -353,7 +361,7 @@ class StanzaStream:
         self._parser.StartNamespaceDeclHandler = self._on_namespace
         attributes = split_attributes(self._attributes)
         if default_uri == uri:
-            stanza = Stanza(name, attributes, inner, tuple(self._keys), uri, prefixes)
+            stanza = Stanza(name, attributes, inner, tuple(keys), uri, prefixes)
         else:
             # Its own name has a prefix: its bytes are rewritten, to stand in its own namespace.
             stanza = Stanza.of_children(name, attributes, parse_children(inner, default_uri, prefixes), uri, prefixes)
