@@ -1,5 +1,7 @@
 """Commit tickets: settled when nothing is held, committed when nothing failed either."""
 
+from collections.abc import Callable
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
@@ -58,9 +60,13 @@ class CommitTickets(TestCase):
 
     def test_who_waits_is_told_once_and_in_order(self) -> None:
         order: list[int] = []
+
+        def note(number: int) -> Callable[[CommitTicket], object]:
+            return lambda ticket: order.append(number)
+
         self.ticket.hold()
         for number in range(3):
-            self.ticket.when_settled(lambda _, number=number: order.append(number))
+            self.ticket.when_settled(note(number))
         self.ticket.release()
         self.assertEqual([0, 1, 2], order)
         self.ticket.hold()

@@ -13,11 +13,11 @@ from dynxmpp.wire.errors import StreamError
 from dynxmpp.wire.ns import NS_SASL
 from dynxmpp.wire.stanza import Stanza
 
+log = Logger()
+
 
 class Authentication:
     """The exchanges on one stream of one domain, until one succeeds or there were too many."""
-
-    log = Logger()
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class Authentication:
         self._failures += 1
         text = f"<text xml:lang='en'>{escape.text(failure.text)}</text>" if failure.text else ""
         self._stream.write(f"<failure xmlns='{NS_SASL}'><{failure.condition}/>{text}</failure>".encode())
-        self.log.info("sasl_failure", domain=self._domain, condition=failure.condition)
+        log.info("sasl_failure", domain=self._domain, condition=failure.condition)
         if self._failures >= self._context.config.auth_attempts:
             self._stream.fail(StreamError("policy-violation", "Too many failed attempts"))
 

@@ -54,7 +54,6 @@ def bind(stream: C2SStream, context: C2SContext, account: JID, host_type: HostTy
     sessions.add(session)
     stream.on_end = session.ended
     stream.take_over(session.receive)
-    stream.bound_send_queue(context.config.max_send_queue)
     stream.shaper = _shaper(context, host_type, jid)
     inner = f"<bind xmlns='{NS_BIND}'><jid>{escape.text(jid.full)}</jid></bind>".encode()
     reply = Stanza("iq", {"type": "result", "id": request.attributes.get("id", "")}, inner, (BIND_KEY,))

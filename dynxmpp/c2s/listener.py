@@ -4,6 +4,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet import tcp
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -25,6 +26,7 @@ class C2SFactory(XmlStreamServerFactory):
         self.context = context
         self._limits = context.limits
         self.streams: set[C2SStream] = set()
+        self._when_empty: list[Deferred[None]] = []
 
     def buildProtocol(self, addr: Any) -> C2SStream:
         context = self.context
@@ -32,6 +34,24 @@ class C2SFactory(XmlStreamServerFactory):
         stream.factory = self
         self.installBootstraps(stream)
         return stream
+
+    def stream_gone(self, stream: C2SStream) -> None:
+        """The connection of `stream` is closed."""
+        self.streams.discard(stream)
+        if not self.streams:
+            waiting, self._when_empty = self._when_empty, []
+            for deferred in waiting:
+                if not deferred.called:
+                    deferred.callback(None)
+
+    def when_empty(self) -> "Deferred[None]":
+        """Fires once there is no connection; may be cancelled."""
+        deferred: Deferred[None] = Deferred()
+        if self.streams:
+            self._when_empty.append(deferred)
+        else:
+            deferred.callback(None)
+        return deferred
 
     def end_all(self, error: StreamError) -> None:
         """Ends every stream with `error`."""

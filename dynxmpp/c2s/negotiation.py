@@ -6,6 +6,7 @@ Every step has `state_timeout` to be taken. What comes at the wrong time ends th
 names for it.
 """
 
+import re
 from enum import Enum
 from typing import Any
 
@@ -17,7 +18,7 @@ from dynxmpp.c2s import bind
 from dynxmpp.c2s.authentication import Authentication
 from dynxmpp.c2s.context import C2SContext
 from dynxmpp.c2s.registration import StreamRegistration
-from dynxmpp.c2s.stream import C2SStream
+from dynxmpp.c2s.stream import LANG, C2SStream
 from dynxmpp.core.domain_table import Served
 from dynxmpp.core.host_type import HostType
 from dynxmpp.core.interfaces import Registration
@@ -27,8 +28,13 @@ from dynxmpp.wire.errors import StreamError
 from dynxmpp.wire.ns import NS_CLIENT, NS_SASL, NS_SESSION, NS_STREAMS, NS_TLS
 from dynxmpp.wire.stanza import Stanza
 
+_VERSION = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})").fullmatch
+#: A tag of RFC 5646, roughly: it will be copied into each stanza, so it must not be long.
+_LANGUAGE = re.compile(r"[A-Za-z0-9]{1,8}(?:-[A-Za-z0-9]{1,8}){0,7}").fullmatch
 _STANZAS = frozenset({"message", "presence", "iq"})
 _SESSION_FEATURE = f"<session xmlns='{NS_SESSION}'><optional/></session>".encode()
+
+log = Logger()
 
 
 class State(Enum):
@@ -42,7 +48,6 @@ class State(Enum):
 class C2SNegotiation(ListenAuthenticator):
     """The authenticator of a C2SStream; one a connection, over all restarts of its stream."""
 
-    log = Logger()
     namespace = NS_CLIENT
     xmlstream: C2SStream
 
@@ -57,9 +62,9 @@ class C2SNegotiation(ListenAuthenticator):
         self._authentication: Authentication | None = None
         self._registration: StreamRegistration | None = None
         self._peer = ""
-        self._header: dict[Any, str] | None = None
         self._timeout: Any = None
         self._address: str | None = None
+        self._is_client = False  # has sent a header that only an XMPP client sends
 
     # -- the connection
 
@@ -68,10 +73,11 @@ class C2SNegotiation(ListenAuthenticator):
         self._peer = self._address = address = str(getattr(peer, "host", "local"))
         context = self.context
         context.connections += 1
+        self.xmlstream.bound_send_queue(context.config.max_send_queue)
         half_open = context.half_open[address] = context.half_open.get(address, 0) + 1
         self._restart_timeout()
         if half_open > context.config.max_unauthenticated or context.connections > context.config.max_connections:
-            self.log.warn("connection_refused", address=address, half_open=half_open, connections=context.connections)
+            log.warn("connection_refused", address=address, half_open=half_open, connections=context.connections)
             self.xmlstream.fail(StreamError("resource-constraint", "Too many connections"))
 
     def connectionLost(self) -> None:
@@ -107,19 +113,19 @@ class C2SNegotiation(ListenAuthenticator):
     def streamStarted(self, rootElement: domish.Element) -> None:
         try:
             self._check_namespaces(rootElement)
+            self._is_client = True
             domain, served = self._served(rootElement)
         except StreamError as error:
-            self._refuse_header(error)
+            self.xmlstream.fail(error)
             return
-        self._header = rootElement.attributes
-        sender = rootElement.attributes.get("from")
-        self.xmlstream.send_header(domain, sender, self.context.token())
+        self.xmlstream.send_header(domain, _bare(rootElement.attributes.get("from")), self.context.token())
         try:
             self._check_header(rootElement, domain, served.host_type)
         except StreamError as error:
             self.xmlstream.fail(error)
             return
         self.domain, self._host_type = domain, served.host_type
+        self.xmlstream.peer_language = _language(rootElement)
         self._restart_timeout()
         self._send_features()
 
@@ -142,34 +148,28 @@ class C2SNegotiation(ListenAuthenticator):
             raise StreamError("improper-addressing", "The 'to' of the stream header is no domain") from problem
         served = self.context.domains.get(domain)
         if served is None:
-            raise StreamError("host-unknown")
+            raise StreamError("host-gone" if domain == self.domain else "host-unknown")
         return domain, served
 
     def _check_header(self, root: domish.Element, domain: str, host_type: HostType) -> None:
         if _version(root.attributes.get("version")) < (1, 0):
             raise StreamError("unsupported-version")
-        if self.account is None:
-            return
-        if domain != self.domain or host_type is not self._host_type:
-            raise StreamError("not-authorized", "Authenticated for another domain")
+        if self.domain is not None and (domain != self.domain or host_type is not self._host_type):
+            # What was agreed on before the restart, a certificate or an account, was this domain's.
+            raise StreamError("not-authorized", "The stream began with another domain")
         sender = root.attributes.get("from")
-        if sender is not None:
-            try:
-                own = JID.parse(sender).bare == self.account.bare
-            except InvalidJID:
-                own = False
-            if not own:
-                raise StreamError("invalid-from")
+        if self.account is not None and sender is not None and _bare(sender) != self.account.bare:
+            raise StreamError("invalid-from")
 
-    def _refuse_header(self, error: StreamError) -> None:
-        if self.context.hide_service_name and error.condition in ("invalid-namespace", "bad-format"):
-            self.xmlstream.transport.abortConnection()
-            return
-        self.xmlstream.fail(error)
+    def send_default_header(self) -> bool:
+        """Our header where the client's was no use: from the default domain, which need not be served.
 
-    def send_default_header(self) -> None:
-        """Our header where the client's was no use: from the default domain, which need not be served."""
+        False when nothing may be sent: with `hide_service_name`, who does not speak XMPP does not learn what we are.
+        """
+        if self.context.hide_service_name and not self._is_client:
+            return False
         self.xmlstream.send_header(self.domain or self.context.default_domain, None, self.context.token())
+        return True
 
     # -- features (RFC 6120 4.3.2)
 
@@ -200,7 +200,8 @@ class C2SNegotiation(ListenAuthenticator):
         )
         offered.append(self._authentication.features())
         registration = self._host_type.find(Registration)
-        if registration is not None:
+        # As with PLAIN: a stream that could be encrypted must be, before a password goes over it.
+        if registration is not None and not self._may_start_tls():
             self._registration = StreamRegistration(self.xmlstream, registration, self.domain, self._peer)
             offered.append(registration.stream_feature)
         return offered
@@ -234,10 +235,8 @@ class C2SNegotiation(ListenAuthenticator):
             stream.fail(StreamError("policy-violation", "Data after <starttls/>"))
             return
         stream.write(f"<proceed xmlns='{NS_TLS}'/>".encode())
-        stream.flush()  # in the clear, as the client expects it
-        stream.restart()
         self.encrypted = True
-        stream.transport.startTLS(tls.for_name(self.domain))
+        stream.start_tls(tls.for_name(self.domain), self.context.config.max_send_queue)
         self._restart_timeout()
 
     def _sasl(self, nonza: Stanza) -> None:
@@ -267,7 +266,8 @@ class C2SNegotiation(ListenAuthenticator):
             return
         assert self.account is not None and self._host_type is not None
         served = self.context.domains.get(self.account.domain)
-        if served is None:
+        if served is None or served.host_type is not self._host_type:
+            # Removed meanwhile, perhaps inserted anew with another host type, where the account may be somebody else's.
             self.xmlstream.fail(StreamError("host-gone"))
         elif bind.bind(self.xmlstream, self.context, self.account, served.host_type, stanza):
             self.state = State.BOUND
@@ -286,11 +286,22 @@ class C2SNegotiation(ListenAuthenticator):
 
 def _version(text: str | None) -> tuple[int, int]:
     """RFC 6120 4.7.5; (0, 0) for none and for what is no version."""
-    major, _, minor = (text or "0.0").partition(".")
+    match = _VERSION(text or "")
+    return (0, 0) if match is None else (int(match[1]), int(match[2]))
+
+
+def _bare(sender: str | None) -> str | None:
+    """Who a client says it is, as a bare JID (RFC 6120 4.7.2); None for what is no address."""
     try:
-        return int(major), int(minor)
-    except ValueError:
-        return 0, 0
+        return None if sender is None else JID.parse(sender).bare
+    except InvalidJID:
+        return None
+
+
+def _language(root: domish.Element) -> str | None:
+    """The language of what the client sends (RFC 6120 4.7.4), if it names one."""
+    language = root.attributes.get(LANG)
+    return language if language is not None and _LANGUAGE(language) else None
 
 
 def _stream_features(host_type: HostType) -> list[bytes]:

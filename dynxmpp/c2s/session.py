@@ -3,25 +3,29 @@
 from typing import Any
 
 from twisted.logger import Logger
+from twisted.words.protocols.jabber.error import StanzaError
 
-from dynxmpp.c2s.stream import C2SStream
+from dynxmpp.c2s.stream import LANG, C2SStream
+from dynxmpp.core import replies
 from dynxmpp.core.host_type import HostType
 from dynxmpp.core.router import Router
 from dynxmpp.jid import JID, InvalidJID
 from dynxmpp.wire.errors import StreamError
-from dynxmpp.wire.ns import NS_CLIENT, NS_SESSION
+from dynxmpp.wire.ns import NS_BIND, NS_CLIENT, NS_SESSION
 from dynxmpp.wire.stanza import Stanza, qualified
 
 _STANZAS = frozenset({"message", "presence", "iq"})
 _SESSION = (qualified(NS_SESSION, "session"),)
+_BIND = (qualified(NS_BIND, "bind"),)
+
+log = Logger()
 
 
 class C2SSession:
     """Implements core.interfaces.Session for a client's connection."""
 
-    log = Logger()
-
     __slots__ = (
+        "_language",
         "_slow",
         "available",
         "bound_at",
@@ -48,6 +52,7 @@ class C2SSession:
         self.presence: Stanza | None = None
         self.wants_roster = False
         self.slots: dict[type, Any] = {}
+        self._language = stream.peer_language
         self._slow = 0
 
     @property
@@ -73,8 +78,9 @@ class C2SSession:
             self.stream.fail(StreamError("invalid-from"))
             return
         attributes["from"] = self.full
-        if stanza.name == "iq" and stanza.child_keys == _SESSION and attributes.get("type") == "set":
-            self._establish(stanza)
+        if self._language is not None:  # RFC 6120 8.1.5
+            attributes.setdefault(LANG, self._language)
+        if stanza.name == "iq" and stanza.child_keys in (_SESSION, _BIND) and self._negotiates(stanza):
             return
         self.router.from_session(stanza, self, self.host_type)
 
@@ -85,10 +91,23 @@ class C2SSession:
         except InvalidJID:
             return False
 
-    def _establish(self, stanza: Stanza) -> None:
-        """The session request of RFC 3921 3, which old clients still make: there is nothing to establish."""
-        reply = Stanza("iq", {"type": "result", "id": stanza.attributes.get("id", ""), "to": self.full})
+    def _negotiates(self, request: Stanza) -> bool:
+        """Answers what is about the stream itself; False when it is not, or no request.
+
+        The session request of RFC 3921 3, which old clients still make, has nothing to establish. There is one
+        resource a stream, so another request to bind is not allowed (RFC 6120 7.6.2.2).
+        """
+        attributes, domain = request.attributes, self.jid.domain
+        if "id" not in attributes or attributes.get("type") != "set":
+            return False
+        if attributes.get("to") not in (None, domain, self.jid.bare):
+            return False
+        if request.child_keys == _SESSION:
+            reply = Stanza("iq", {"type": "result", "id": attributes["id"], "to": self.full})
+        else:
+            reply = replies.error(request, StanzaError("not-allowed"), domain, self.full)
         self.deliver(reply, reply.to_bytes())
+        return True
 
     # -- to the client
 
@@ -109,7 +128,7 @@ class C2SSession:
         """The stream is over, however: the session leaves the table and its modules are told."""
         if self.router.sessions.remove(self):
             self.host_type.session_ended(self)
-            self.log.info("session_ended", jid=self.full)
+            log.info("session_ended", jid=self.full)
 
     def __repr__(self) -> str:
         return f"C2SSession({self.full!r})"

@@ -19,45 +19,80 @@ from dynxmpp.core.interfaces import Clock
 from dynxmpp.core.limits import TokenBucket
 from dynxmpp.wire import escape
 from dynxmpp.wire.errors import StreamError
-from dynxmpp.wire.ns import NS_CLIENT, NS_STREAMS
+from dynxmpp.wire.ns import NS_CLIENT, NS_STREAMS, NS_XML
 from dynxmpp.wire.stanza import Stanza
 from dynxmpp.wire.stream import StanzaStream, StreamLimits
 
 #: Seconds for a peer to take what was written before the connection is cut.
 CLOSE_TIMEOUT_S = 10
+#: Bytes handed to a transport at a time: it asks for a pause when it has more than that.
+PIECE = 65536
 FOOTER = b"</stream:stream>"
+LANG = (NS_XML, "lang")
+
+log = Logger()
 
 
 @implementer(IPushProducer)
 class SendQueue:
-    """Bounds what waits to be sent. The transport says when the peer no longer keeps up; from then on bytes count."""
+    """Bounds what waits to be sent. The transport says when the peer no longer keeps up; from then on bytes wait here.
 
-    def __init__(self, limit: int, overflow: Callable[[], None]) -> None:
+    So they can be counted: a transport takes whatever it is given, and does not tell how much of it is left.
+    """
+
+    __slots__ = ("_limit", "_overflow", "_paused", "_transport", "_waiting")
+
+    def __init__(self, transport: Any, limit: int, overflow: Callable[[], None]) -> None:
+        """`overflow` is called when more than `limit` bytes wait."""
+        self._transport = transport
         self._limit = limit
         self._overflow = overflow
-        self._waiting = -1  # -1: the peer keeps up
+        self._paused = False
+        self._waiting = bytearray()
+        transport.registerProducer(self, True)
 
     def pauseProducing(self) -> None:
-        self._waiting = max(self._waiting, 0)
+        self._paused = True
 
     def resumeProducing(self) -> None:
-        self._waiting = -1
+        self._paused = False
+        # As a new producer: a transport that closes of itself, since its TLS peer has said goodbye, waits for the old
+        # one to go, and nobody would tell us.
+        self._transport.unregisterProducer()
+        self._transport.registerProducer(self, True)
+        self._send()
 
     def stopProducing(self) -> None:
-        self._waiting = -1
+        self._waiting.clear()
 
-    def count(self, size: int) -> None:
-        if self._waiting >= 0:
-            self._waiting += size
-            if self._waiting > self._limit:
-                self._waiting = -1
-                self._overflow()
+    def write(self, data: bytes) -> None:
+        if len(data) <= PIECE and not self._paused and not self._waiting:
+            self._transport.write(data)
+            return
+        self._waiting += data
+        self._send()
+        if len(self._waiting) > self._limit:
+            self._waiting.clear()
+            self._overflow()
+
+    def close(self) -> None:
+        """Hands the rest to the transport."""
+        if self._waiting:
+            self._transport.write(bytes(self._waiting))
+            self._waiting.clear()
+        self._transport.unregisterProducer()
+
+    def _send(self) -> None:
+        waiting = self._waiting
+        while waiting and not self._paused:
+            piece = bytes(waiting[:PIECE])
+            del waiting[:PIECE]
+            self._transport.write(piece)
 
 
 class C2SStream(xmlstream.XmlStream):
     """One connection. Its authenticator (c2s.negotiation) hears of headers and elements until a session takes over."""
 
-    log = Logger()
     namespace = NS_CLIENT
     initiating = False
     factory: Any
@@ -75,9 +110,12 @@ class C2SStream(xmlstream.XmlStream):
         self.shaper: TokenBucket | None = None
         #: Told once when the connection is gone, or when the stream has ended from our side.
         self.on_end: Callable[[], None] | None = None
+        #: xml:lang of the client's header: what its stanzas are written in that say nothing else.
+        self.peer_language: str | None = None
         self.ended = False
-        self.send_queue: SendQueue | None = None
+        self._send_queue: SendQueue | None = None
         self._pauses = 0
+        self._shaping: Any = None
         self._closing: Any = None
         super().__init__(authenticator)
 
@@ -107,6 +145,8 @@ class C2SStream(xmlstream.XmlStream):
             self.stream.parse(data)
         except StreamError as error:
             self.fail(error)
+        except Exception:  # noqa: BLE001 - border: a fault of ours ends this stream, in order, and no other
+            self._fault()
         finally:
             if outermost:
                 self.outbox.end()
@@ -117,6 +157,12 @@ class C2SStream(xmlstream.XmlStream):
             self.stream.resume()
         except StreamError as error:
             self.fail(error)
+        except Exception:  # noqa: BLE001 - border: as in dataReceived
+            self._fault()
+
+    def _fault(self) -> None:
+        log.failure("stream_failed", peer=str(self.transport.getPeer()))
+        self.fail(StreamError("internal-server-error"))
 
     def onDocumentStart(self, rootElement: domish.Element) -> None:
         self.authenticator.streamStarted(rootElement)
@@ -129,9 +175,10 @@ class C2SStream(xmlstream.XmlStream):
         if self._closing is not None and self._closing.active():
             self._closing.cancel()
         self._closing = None
-        self.factory.streams.discard(self)
+        self._send_queue = None  # a transport that has gone cannot be asked for anything
         self._end()
         self.authenticator.connectionLost()
+        self.factory.stream_gone(self)
 
     def restart(self) -> None:
         """A new header is expected after TLS or SASL (RFC 6120 4.3.3); what came before counts no more."""
@@ -159,7 +206,8 @@ class C2SStream(xmlstream.XmlStream):
         """Sends bytes of this stream; after its end they go nowhere."""
         if self.ended:
             return
-        if self.outbox.gathering:
+        # After a read, too, while other streams are being flushed: what is held goes before what comes now.
+        if self.outbox.gathering or self._held:
             if not self._held:
                 self.outbox.add(self)
             self._held.append(data)
@@ -173,17 +221,26 @@ class C2SStream(xmlstream.XmlStream):
             self._send(held[0] if len(held) == 1 else b"".join(held))
 
     def _send(self, data: bytes) -> None:
-        if self.send_queue is not None:
-            self.send_queue.count(len(data))
-        self.transport.write(data)
+        if self._send_queue is not None:
+            self._send_queue.write(data)
+        else:
+            self.transport.write(data)
 
     def bound_send_queue(self, limit: int) -> None:
         """From now on, a client that lets more than `limit` bytes wait is cut off."""
-        self.send_queue = SendQueue(limit, self._overflow)
-        self.transport.registerProducer(self.send_queue, True)
+        self._send_queue = SendQueue(self.transport, limit, self._overflow)
+
+    def start_tls(self, creator: Any, limit: int) -> None:
+        """From now on everything is encrypted; what was written before leaves in the clear."""
+        self.flush()
+        if self._send_queue is not None:
+            self._send_queue.close()
+        self.restart()
+        self.transport.startTLS(creator)
+        self.bound_send_queue(limit)
 
     def _overflow(self) -> None:
-        self.log.warn("send_queue_full", peer=str(self.transport.getPeer()))
+        log.warn("send_queue_full", peer=str(self.transport.getPeer()))
         self._end()
         self.transport.abortConnection()
 
@@ -203,9 +260,17 @@ class C2SStream(xmlstream.XmlStream):
     def _shape(self, size: int) -> None:
         assert self.shaper is not None
         delay = self.shaper.take(size)
-        if delay:
+        if not delay:
+            return
+        if self._shaping is None:
             self.pause()
-            self.clock.callLater(delay, self.unpause)
+            self._shaping = self.clock.callLater(delay, self._shaped)
+        else:
+            self._shaping.reset(delay)
+
+    def _shaped(self) -> None:
+        self._shaping = None
+        self.unpause()
 
     # -- the end
 
@@ -213,9 +278,10 @@ class C2SStream(xmlstream.XmlStream):
         """Ends the stream with an error (RFC 6120 4.9); our header goes first if it has not been sent."""
         if self.ended:
             return
-        if not self._headerSent:
-            self.authenticator.send_default_header()
-        self._finish(error.to_bytes() + FOOTER)
+        if self._headerSent or self.authenticator.send_default_header():
+            self._finish(error.to_bytes() + FOOTER)
+        else:
+            self._finish(b"")
 
     def close(self) -> None:
         """Ends the stream in peace."""
@@ -223,23 +289,32 @@ class C2SStream(xmlstream.XmlStream):
 
     def _finish(self, last: bytes) -> None:
         if not self.ended:
+            if last:
+                self._held.append(last)
             self.flush()
-        if self.ended:  # already, or because what was to be sent before was too much
+        if self.ended:  # already, or because what was to be sent was too much
             return
-        if last:
-            self.transport.write(last)
         self._end()
         self._closing = self.clock.callLater(CLOSE_TIMEOUT_S, self.transport.abortConnection)
+        if self._pauses:
+            self.transport.resumeProducing()  # TLS waits for the peer's closing alert
         self.transport.loseConnection()
 
     def _end(self) -> None:
+        """Nothing is read and written any more; whoever waits for that is told."""
         if self.ended:
             return
         self.ended = True
         self.stream.close()
-        if self.send_queue is not None:
-            self.transport.unregisterProducer()
-            self.send_queue = None
+        if self._shaping is not None:
+            self._shaping.cancel()
+            self._shaping = None
+        if self._send_queue is not None:
+            self._send_queue.close()
+            self._send_queue = None
         if self.on_end is not None:
             on_end, self.on_end = self.on_end, None
-            on_end()
+            try:
+                on_end()
+            except Exception:  # noqa: BLE001 - border: whatever modules make of it, the connection is to be closed
+                log.failure("session_end_failed", peer=str(self.transport.getPeer()))

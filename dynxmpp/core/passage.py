@@ -38,8 +38,7 @@ class Passage:
 
     def pass_on(self, pipeline: Pipeline, start: int, stanza: Stanza, context: RoutingContext, then: Next) -> None:
         """Asks the filters from `start` on, then goes on with `then`."""
-        for index in range(start, len(pipeline)):
-            step = pipeline[index]
+        for step in pipeline[start:] if start else pipeline:
             try:
                 verdict = step.apply(stanza, context)
             except Exception as problem:  # noqa: BLE001 - border: a filter's fault ends this stanza only
@@ -52,6 +51,7 @@ class Passage:
             if isinstance(verdict, Stanza):
                 stanza = verdict
             elif isinstance(verdict, Wait):
+                index = pipeline.index(step)
                 self.later(stanza, context, self._pass_later(verdict, pipeline, index, stanza, context, then))
                 return
             else:
