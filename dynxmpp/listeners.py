@@ -6,6 +6,8 @@ from typing import Any
 
 from prometheus_client.twisted import MetricsResource
 from twisted.application.service import Service
+from twisted.internet.defer import DeferredList
+from twisted.logger import Logger
 
 from dynxmpp.c2s.context import C2SContext
 from dynxmpp.c2s.listener import C2SFactory, C2SService
@@ -26,6 +28,8 @@ from dynxmpp.wire.errors import StreamError
 
 class Listeners:
     """Makes the services of all listeners; each opens its port when it starts."""
+
+    log = Logger()
 
     def __init__(
         self,
@@ -53,9 +57,6 @@ class Listeners:
         metrics.gauge(
             "connections", "Client connections.", lambda: sum(s.factory.context.connections for s in self.c2s)
         )
-
-    def _connections(self) -> int:
-        return sum(service.factory.context.connections for service in self.c2s)
 
     def services(self) -> list[Service]:
         return [*self.c2s, *self.http]
@@ -117,3 +118,11 @@ class Listeners:
         """Ends every client's stream with `error`."""
         for service in self.c2s:
             service.factory.end_all(error)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Returns when no client's connection is left, or after `timeout_s`: some clients never read."""
+        gone = DeferredList([service.factory.when_empty() for service in self.c2s], consumeErrors=True)
+        await gone.addTimeout(timeout_s, self._reactor)
+        left = sum(len(service.factory.streams) for service in self.c2s)
+        if left:
+            self.log.warn("streams_not_drained", count=left)

@@ -3,12 +3,16 @@
 from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 
+from twisted.logger import Logger
+
 from dynxmpp.config.model import Section
 from dynxmpp.core.host_type import HostType
 from dynxmpp.core.virtual_stream import VirtualStream
 from dynxmpp.module import Module, ModuleContext, WokkelModule
 
 GROUP = "dynxmpp.modules"
+
+log = Logger()
 
 ModuleClasses = Mapping[str, type[Module]]
 
@@ -52,10 +56,19 @@ def build_modules(context: ModuleContext, configs: Mapping[str, object], classes
         module.parent = host_type.virtual_stream
         module.makeConnection(host_type.virtual_stream)
         if module.subdomain is not None:
-            context.domains.register_subdomain(host_type.name, host_type, module.subdomain)
-            host_type.services[module.subdomain] = module
+            _serve(module, context)
         host_type.add(module)
     host_type.compile()
+
+
+def _serve(module: Module, context: ModuleContext) -> None:
+    """Puts a module at its subdomain; of two that want the same name the first has it."""
+    pattern, host_type = module.subdomain, context.host_type
+    assert pattern is not None
+    if context.domains.register_subdomain(host_type.name, host_type, pattern):
+        host_type.services[pattern] = module
+    else:
+        log.error("subdomains_collision", host_type=host_type.name, pattern=pattern, module=module.name)
 
 
 async def start_modules(host_types: Iterable[HostType]) -> None:

@@ -83,7 +83,11 @@ class Server(MultiService):
 
     def startService(self) -> None:
         super().startService()
-        self.reactor.callWhenRunning(self._handle_signals)
+        # Not before: what fails at once could not stop a reactor that does not run yet, nor could a signal.
+        self.reactor.callWhenRunning(self._begin)
+
+    def _begin(self) -> None:
+        self._handle_signals()
         self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addErrback(self._start_failed)
 

@@ -10,6 +10,8 @@ from dynxmpp.wire.ns import NS_CLIENT
 from dynxmpp.wire.stanza import Stanza, qualified
 
 NS_REGISTER = "jabber:iq:register"
+#: Requests of one stream.
+MAX_REQUESTS = 10
 _QUERY = (qualified(NS_REGISTER, "query"),)
 
 
@@ -22,6 +24,7 @@ class StreamRegistration:
         self._domain = domain
         self._address = address
         self._done = False
+        self._requests = 0
 
     @staticmethod
     def is_request(stanza: Stanza) -> bool:
@@ -34,6 +37,11 @@ class StreamRegistration:
 
     async def receive(self, request: Stanza) -> None:
         """Answers a request; an error goes out without it, because it has a password in it."""
+        self._requests += 1
+        if self._requests > MAX_REQUESTS:
+            # Each restarts the time in which a stream has to authenticate.
+            self._stream.fail(StreamError("policy-violation", "Too many requests before authentication"))
+            return
         try:
             payload = await self._answer(request)
         except Exception as problem:

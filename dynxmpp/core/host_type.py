@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
+from twisted.logger import Logger
+
 from dynxmpp.config.host_config import HostConfig
 from dynxmpp.core.interfaces import AccountDirectory, Session
 from dynxmpp.core.iq_registry import IQHandler, IQRegistry, IQRoute
@@ -12,6 +14,8 @@ from dynxmpp.core.virtual_stream import VirtualStream
 from dynxmpp.wire.stanza import Stanza
 
 S = TypeVar("S")
+
+log = Logger()
 
 
 class DiscoFeatures(Protocol):
@@ -100,6 +104,7 @@ class HostType:
         return tuple(sorted({feature for m in self.modules.values() for feature in m.account_features}))
 
     def session_bound(self, session: Session) -> None:
+        """A module that fails here ends the session: it may be the one that was to guard it."""
         for module in self.session_observers:
             module.session_bound(session)
 
@@ -108,8 +113,12 @@ class HostType:
             module.session_available(session)
 
     def session_ended(self, session: Session) -> None:
+        """All modules hear of the end, whatever the others make of it."""
         for module in self.session_observers:
-            module.session_ended(session)
+            try:
+                module.session_ended(session)
+            except Exception:  # noqa: BLE001 - border: one module's fault must not keep the others from knowing
+                log.failure("session_end_failed", module=module.name, jid=session.jid.full)
 
     def __iter__(self) -> Iterator[HostedModule]:
         return iter(self.modules.values())

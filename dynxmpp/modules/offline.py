@@ -47,6 +47,8 @@ _THREAD = qualified(NS_CLIENT, "thread")
 _NO_STORE = (qualified(NS_HINTS, "no-store"), qualified(NS_HINTS, "no-storage"))
 #: Messages of one account when the access rule says nothing.
 DEFAULT_MAX_MESSAGES = 100
+#: Bytes that are put on a stream at a time; a client that does not keep up with that is cut off by its send queue.
+PAGE_BYTES = 131_072
 #: Accounts whose number of messages is remembered.
 COUNTS = 20_000
 
@@ -68,8 +70,11 @@ ON CONFLICT DO NOTHING
 """
 _COUNT = "SELECT count(*) FROM offline_message WHERE server = %s AND username = %s"
 _FETCH = """
-SELECT id, uid::text, sent_at, stanza FROM offline_message
-WHERE server = %s AND username = %s ORDER BY id, uid LIMIT 200
+SELECT uid::text, sent_at, stanza FROM (
+    SELECT *, sum(length(stanza)) OVER (ORDER BY id, uid) AS upto FROM offline_message
+    WHERE server = %s AND username = %s
+) AS waiting
+WHERE upto - length(stanza) < %s ORDER BY id, uid
 """
 _DELETE = "DELETE FROM offline_message WHERE server = %s AND username = %s AND uid = ANY(%s::uuid[])"
 _DELETE_DOMAIN = "DELETE FROM offline_message WHERE server = %s"
@@ -188,15 +193,15 @@ class Offline(Module):
         try:
             await self._writer.flush()
             while True:
-                rows = await self.database.query(_FETCH, (account.domain, account.local))
+                rows = await self.database.query(_FETCH, (account.domain, account.local, PAGE_BYTES))
                 target = self._target(session)
                 if target is None:
                     return  # gone again; what is left stays where it is
-                for _, _, sent_at, data in rows:
+                for _, sent_at, data in rows:
                     delayed(bytes(data), sent_at, account.domain, target)
-                if not rows:
-                    return
-                await self.database.execute(_DELETE, (account.domain, account.local, [row[1] for row in rows]))
+                if not rows or self.sessions.get(target.jid) is not target:
+                    return  # a stream that ended under way may not have sent them: they stay
+                await self.database.execute(_DELETE, (account.domain, account.local, [row[0] for row in rows]))
         finally:
             self._delivering.discard(account.bare)
             self._counts.pop(account.bare, None)

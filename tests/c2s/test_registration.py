@@ -5,6 +5,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
+from dynxmpp.c2s.registration import MAX_REQUESTS
 from dynxmpp.modules.register import NS_FEATURE, NS_REGISTER, Register
 from dynxmpp.wire.errors import Unavailable
 from dynxmpp.wire.ns import NS_TLS
@@ -155,3 +156,11 @@ class RegistrationTest(TestCase):
         self.assertEqual(["mechanisms"], [e.name for e in client.receives("features").elements()])
         client.sends(GET)
         self.assertEqual("not-authorized", client.stream_error())
+
+    def test_too_many_requests_end_the_stream(self) -> None:
+        client = self.client()
+        for _ in range(MAX_REQUESTS):
+            client.sends(GET)
+            client.receives("iq")
+        client.sends(GET)
+        self.assertEqual("policy-violation", client.stream_error())
