@@ -11,6 +11,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.words.protocols.jabber.xmlstream import XmlStreamServerFactory
 
 from dynxmpp.c2s.context import C2SContext
+from dynxmpp.c2s.eager_port import EagerPort
 from dynxmpp.c2s.negotiation import C2SNegotiation
 from dynxmpp.c2s.stream import C2SStream
 from dynxmpp.wire.errors import StreamError
@@ -77,14 +78,13 @@ class C2SService(Service):
             assert context.tls is not None
             served = TLSMemoryBIOFactory(context.tls, False, factory)
             served.noisy = False
-        if config.reuse_port:
-            binding = tcp.makeBinding(config.ip_address, config.port, reusePort=True)
-            self.port = self._reactor.listenTCP(binding, served, config.backlog)
-        else:
-            self.port = self._reactor.listenTCP(config.port, served, config.backlog, config.ip_address)
+        address = config.ip_address
+        binding: Any = tcp.makeBinding(address, config.port, reuseAddress=True, reusePort=config.reuse_port)
+        port = EagerPort(binding, served, config.backlog, address, self._reactor)
+        port.startListening()
+        self.port = port
         super().startService()
-        assert self.port is not None
-        self.log.info("c2s_listening", address=str(self.port.getHost()), tls=context.tls_mode or "none")
+        self.log.info("c2s_listening", address=str(port.getHost()), tls=context.tls_mode or "none")
 
     async def stop_accepting(self) -> None:
         """Closes the port; streams go on."""
