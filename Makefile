@@ -54,6 +54,7 @@ bench: $(STAMP)
 	@$(BIN)/python bench/one_to_one.py
 	@echo "== domains"
 	@$(BIN)/python -m bench.domains
+	@$(BIN)/python bench/domain_count.py
 
 clean:
 	rm -rf $(VENV) var build *.egg-info
