@@ -79,26 +79,14 @@ def _address(context: C2SContext, account: JID, request: Stanza) -> JID:
         raise StanzaError("bad-request", text=str(problem)) from problem
 
 
-def _rule(context: C2SContext, host_type: HostType, jid: JID, rule: str) -> str | int | None:
-    assert host_type.config is not None
-    return host_type.config.access.value(
-        rule,
-        local=jid.local,
-        domain=jid.domain,
-        resource=jid.resource,
-        context_domain=jid.domain,
-        hosted=context.domains.__contains__,
-    )
-
-
 def _check_access(context: C2SContext, host_type: HostType, jid: JID) -> None:
     """The listener's access rule, asked about the address that would be bound."""
-    if _rule(context, host_type, jid, context.config.access) != "allow":
+    if host_type.access(context.config.access, jid, context.domains.__contains__) != "allow":
         raise StanzaError("not-allowed")
 
 
 def _make_room(context: C2SContext, host_type: HostType, jid: JID) -> None:
-    value = _rule(context, host_type, jid, "max_user_sessions")
+    value = host_type.access("max_user_sessions", jid, context.domains.__contains__)
     limit = value if isinstance(value, int) and value > 0 else DEFAULT_MAX_SESSIONS
     if value == "infinity":
         return

@@ -1,16 +1,18 @@
 """HostType: a named set of modules and configuration, built once, shared by all its domains."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from twisted.logger import Logger
 
+from dynxmpp.config.acl import Access
 from dynxmpp.config.host_config import HostConfig
 from dynxmpp.core.interfaces import AccountDirectory, Session
 from dynxmpp.core.iq_registry import IQHandler, IQRegistry, IQRoute
 from dynxmpp.core.pipeline import Filter, Pipelines
 from dynxmpp.core.routing_context import RoutingContext
 from dynxmpp.core.virtual_stream import VirtualStream
+from dynxmpp.jid import JID
 from dynxmpp.wire.stanza import Stanza
 
 S = TypeVar("S")
@@ -94,6 +96,21 @@ class HostType:
                 self.iqs.add(route, handler, module.name)
         self.pipelines = Pipelines((m.name, f) for m in self.modules.values() for f in m.filters())
         self.session_observers = tuple(self.modules.values())
+
+    def access(self, rule: str, who: JID, hosted: Callable[[str], bool]) -> str | int | None:
+        """What an access rule of the configuration says of `who`, in the context of its own domain.
+
+        None for a rule that is not defined; `hosted(domain)` says which domains are served.
+        """
+        access = Access({}, {}) if self.config is None else self.config.access
+        return access.value(
+            rule,
+            local=who.local,
+            domain=who.domain,
+            resource=who.resource,
+            context_domain=who.domain,
+            hosted=hosted,
+        )
 
     def features(self) -> tuple[str, ...]:
         """The disco features of a domain of this type, sorted."""

@@ -163,16 +163,8 @@ class Offline(Module):
         return Stop("kept")
 
     def _limit(self, account: JID) -> float:
-        if self.host_type.config is None:
-            return DEFAULT_MAX_MESSAGES
-        value = self.host_type.config.access.value(
-            self.config.access_max_user_messages,
-            local=account.local,
-            domain=account.domain,
-            resource=None,
-            context_domain=account.domain,
-            hosted=self.context.domains.__contains__,
-        )
+        rule = self.config.access_max_user_messages
+        value = self.host_type.access(rule, account, self.context.domains.__contains__)
         if value == "infinity":
             return float("inf")
         return value if isinstance(value, int) else DEFAULT_MAX_MESSAGES

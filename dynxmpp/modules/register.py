@@ -163,20 +163,7 @@ class Register(Module):
 
     def _may(self, account: JID) -> bool:
         """The access rule. One that is not defined lets nobody in."""
-        rule = self.config.access
-        settings = self.host_type.config
-        if settings is None:
-            return bool(rule == "all")
-        domains = self.context.domains
-        value = settings.access.value(
-            rule,
-            local=account.local,
-            domain=account.domain,
-            resource=None,
-            context_domain=account.domain,
-            hosted=domains.__contains__,
-        )
-        return value == "allow"
+        return self.host_type.access(self.config.access, account, self.context.domains.__contains__) == "allow"
 
     def _check_strength(self, password: str) -> None:
         if entropy(password) < self.config.password_strength:
