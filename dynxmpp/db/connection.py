@@ -9,7 +9,7 @@ still running although nobody waits for it any more, and whether a transaction i
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg2
 import psycopg2.extensions
@@ -24,7 +24,7 @@ from zope.interface import implementer
 
 from dynxmpp.wire.errors import Unavailable
 
-__all__ = ["CONNECT_ERRORS", "DatabaseUnavailable", "PgConnection", "PoolSettings", "describe"]
+__all__ = ["CONNECT_ERRORS", "DatabaseUnavailable", "PgConnection", "PoolSettings", "Turn", "describe"]
 
 CONNECT_TIMEOUT_S = 10.0
 """libpq does not watch `connect_timeout` in asynchronous mode, so the caller of `open()` does."""
@@ -126,6 +126,18 @@ def describe(error: BaseException | None) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
+class Turn(Protocol):
+    """Told when something has come from the database, and when all that follows from it has been done.
+
+    Who writes much in small pieces meanwhile can do it in one (c2s.outbox).
+    """
+
+    def begin(self) -> bool:
+        """False when a turn has begun already, whose end then serves both."""
+
+    def end(self) -> None: ...
+
+
 class PgConnection(txpostgres.Connection):
     """A connection that runs one statement at a time; owned by one pool (or one listener).
 
@@ -139,8 +151,10 @@ class PgConnection(txpostgres.Connection):
         *,
         on_lost: "Callable[[PgConnection, BaseException], None]",
         on_notify: Callable[[str, str], None] | None = None,
+        turn: Turn | None = None,
     ) -> None:
         super().__init__(reactor)
+        self._turn = turn
         self.opened_at = 0.0  # these two belong to the pool
         self.used_at = 0.0
         self.deadline: float | None = None
@@ -365,8 +379,13 @@ class PgConnection(txpostgres.Connection):
     def doRead(self) -> None:
         if self._fd is None:
             txpostgres._PollingMixin.doRead(self)
-        else:
+        elif self._turn is None or not self._turn.begin():
             self._advance()
+        else:
+            try:
+                self._advance()
+            finally:
+                self._turn.end()
 
     def doWrite(self) -> None:
         if self._fd is None:

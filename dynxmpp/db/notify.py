@@ -9,24 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg2
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
-from dynxmpp.db.connection import CONNECT_ERRORS, DatabaseUnavailable, PgConnection, PoolSettings, describe
+from dynxmpp.db.connection import DatabaseUnavailable, PgConnection, PoolSettings
+from dynxmpp.db.standing import StandingConnection
 
 __all__ = ["Notifications"]
-
-FIRST_RETRY_S = 0.1
-YOUNG_S = 1.0
-"""A connection that dies younger than this counts as a failed attempt, so that back-off holds."""
-
-PING_INTERVAL_S = 30.0
-PING_TIMEOUT_S = 10.0
-"""A connection that only listens says nothing by itself, so a peer that vanished would go unnoticed for long."""
 
 
 @dataclass(frozen=True)
@@ -42,23 +32,20 @@ class Notifications:
     log = Logger()
 
     def __init__(self, settings: PoolSettings, *, clock: IReactorTime, reactor: Any) -> None:
-        self._settings = settings
-        self._clock = clock
-        self._reactor = reactor
         self._subscriptions: list[_Subscription] = []
-        self._connection: PgConnection | None = None
+        self._standing = StandingConnection(
+            "notifications", settings, clock=clock, reactor=reactor, prepare=self._prepare, on_notify=self._notified
+        )
+        #: The connection that `_listening` is about.
+        self._prepared: PgConnection | None = None
         self._listening: set[str] = set()
-        self._task: Deferred[None] | None = None
-        self._wake: Deferred[None] | None = None
+        self._was_up = False
         self._settled: list[Deferred[None]] = []
-        self._stopped = False
 
     @property
     def connected(self) -> bool:
         """The connection is up and listens on every subscribed channel."""
-        connection = self._connection
-        up = connection is not None and connection.alive
-        return up and all(s.channel in self._listening for s in self._subscriptions)
+        return self._standing.alive and all(s.channel in self._listening for s in self._subscriptions)
 
     def subscribe(
         self, channel: str, callback: Callable[[str], None], *, on_reconnect: Callable[[], None] | None = None
@@ -72,22 +59,18 @@ class Notifications:
         _quoted(channel)  # a wrong name fails here, with the one who gave it
         subscription = _Subscription(channel, callback, on_reconnect)
         self._subscriptions.append(subscription)
-        self._wake_up()
+        self._standing.wake()
 
         def unsubscribe() -> None:
             if subscription in self._subscriptions:
                 self._subscriptions.remove(subscription)
-                self._wake_up()
+                self._standing.wake()
 
         return unsubscribe
 
     async def start(self) -> None:
         """Return when every channel is listened to. `stop()` meanwhile: DatabaseUnavailable; cancelling works too."""
-        if self._task is not None or self._stopped:
-            raise RuntimeError("notifications start once")
-        self._task = Deferred.fromCoroutine(self._run())
-        self._task.addErrback(lambda failure: failure.trap(CancelledError) and None)
-        self._task.addErrback(self._unexpected)
+        self._standing.start()
         try:
             await self.settled()
         except CancelledError:
@@ -98,7 +81,7 @@ class Notifications:
         """Return when every subscription made so far is in effect. Raises DatabaseUnavailable when stopped."""
         if self.connected:
             return
-        if self._stopped:
+        if self._standing.stopped:
             raise DatabaseUnavailable("notifications were stopped")
         settled: Deferred[None] = Deferred()
         self._settled.append(settled)
@@ -106,64 +89,26 @@ class Notifications:
 
     async def stop(self) -> None:
         """Close the connection and call nobody any more."""
-        self._stopped = True
-        if self._task is not None:
-            self._task.cancel()
+        self._standing.stop()
         waiting, self._settled = self._settled, []
         for settled in waiting:
             if not settled.called:
                 settled.errback(DatabaseUnavailable("notifications were stopped"))
 
-    # The one task
+    # The connection
 
-    async def _run(self) -> None:
-        attempt = 0
-        reconnected = False
-        while not self._stopped:  # `stop()` may be called by a callback, where cancelling has no effect
-            if attempt:
-                await deferLater(self._clock, self._pause_s(attempt))
-            attempt += 1
-            connection = PgConnection(self._reactor, on_lost=self._lost, on_notify=self._notified)
-            try:
-                await connection.open(self._settings)
-                opened_at = self._clock.seconds()
-                self._connection = connection
-                await self._listen(connection)
-                self.log.info("notifications_connected", channels=sorted(self._listening))
-                if reconnected:
-                    self._tell_reconnected()
-                reconnected = True
-                try:
-                    await self._stay(connection)
-                finally:
-                    if self._clock.seconds() - opened_at >= YOUNG_S:
-                        attempt = 0
-            except (DatabaseUnavailable, *CONNECT_ERRORS) as error:
-                pause_s = self._pause_s(attempt) if attempt else 0
-                self.log.warn("notifications_lost", reason=describe(error), attempt=attempt, retry_in_s=pause_s)
-            finally:
-                self._connection = None
-                self._listening.clear()
-                connection.close()
-
-    def _pause_s(self, attempt: int) -> float:
-        return min(FIRST_RETRY_S * 2.0 ** min(attempt - 1, 30), self._settings.max_start_interval_s)
-
-    async def _stay(self, connection: PgConnection) -> None:
-        """Ping now and then, and follow the subscriptions; raises when the connection is lost."""
-        while not self._stopped:
-            if connection.alive and self._listening == {s.channel for s in self._subscriptions}:
-                wake: Deferred[None] = Deferred()
-                self._wake = wake
-                pause = self._clock.callLater(PING_INTERVAL_S, self._wake_up)
-                try:
-                    await wake
-                finally:
-                    self._wake = None
-                    if pause.active():
-                        pause.cancel()
+    async def _prepare(self, connection: PgConnection) -> None:
+        """Follow the subscriptions; on a new connection tell those who may have missed something."""
+        if connection is self._prepared:
             await self._listen(connection)
-            await self._statement(connection, "SELECT 1")
+            return
+        self._prepared = connection
+        self._listening.clear()
+        await self._listen(connection)
+        self.log.info("notifications_connected", channels=sorted(self._listening))
+        if self._was_up:
+            self._tell_reconnected()
+        self._was_up = True
 
     async def _listen(self, connection: PgConnection) -> None:
         """Make the server's list of channels that of the subscriptions."""
@@ -173,36 +118,20 @@ class Notifications:
             if not added and not dropped:
                 break
             for channel in sorted(added):
-                await self._statement(connection, f"LISTEN {_quoted(channel)}")
+                await self._standing.run(connection, f"LISTEN {_quoted(channel)}")
             for channel in sorted(dropped):
-                await self._statement(connection, f"UNLISTEN {_quoted(channel)}")
+                await self._standing.run(connection, f"UNLISTEN {_quoted(channel)}")
             self._listening = wanted
         waiting, self._settled = self._settled, []
         for settled in waiting:
             if not settled.called:
                 settled.callback(None)
 
-    async def _statement(self, connection: PgConnection, sql: str) -> None:
-        try:
-            await connection.run(sql).addTimeout(
-                PING_TIMEOUT_S, self._clock, onTimeoutCancel=lambda _value, _timeout: _no_answer()
-            )
-        except psycopg2.Error as error:
-            raise DatabaseUnavailable(describe(error)) from error
-
     # Events
-
-    def _wake_up(self) -> None:
-        wake, self._wake = self._wake, None
-        if wake is not None:
-            wake.callback(None)
-
-    def _lost(self, connection: PgConnection, reason: BaseException) -> None:
-        self._wake_up()  # the next statement on it tells what happened
 
     def _notified(self, channel: str, payload: str) -> None:
         for subscription in list(self._subscriptions):
-            if subscription.channel == channel and not self._stopped:
+            if subscription.channel == channel and not self._standing.stopped:
                 self._call(subscription.channel, lambda s=subscription: s.callback(payload))  # type: ignore[misc]
 
     def _tell_reconnected(self) -> None:
@@ -215,13 +144,6 @@ class Notifications:
             function()
         except Exception:  # noqa: BLE001 - border of a background task: one subscriber must not cost the others theirs
             self.log.failure("notification_callback_failed", channel=channel)
-
-    def _unexpected(self, failure: Failure) -> None:
-        self.log.failure("notifications_failed", failure=failure)
-
-
-def _no_answer() -> Failure:
-    return Failure(DatabaseUnavailable("no answer from the database in time"))
 
 
 def _quoted(channel: str) -> str:

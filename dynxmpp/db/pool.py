@@ -26,7 +26,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from dynxmpp.db.connection import CONNECT_ERRORS, DatabaseUnavailable, PgConnection, PoolSettings, describe
+from dynxmpp.db.connection import CONNECT_ERRORS, DatabaseUnavailable, PgConnection, PoolSettings, Turn, describe
 
 __all__ = ["Database", "DatabaseUnavailable", "PoolSettings", "Transaction"]
 
@@ -77,8 +77,17 @@ class Database:
 
     log = Logger()
 
-    def __init__(self, settings: PoolSettings, *, clock: IReactorTime, reactor: Any, name: str = "default") -> None:
+    def __init__(
+        self,
+        settings: PoolSettings,
+        *,
+        clock: IReactorTime,
+        reactor: Any,
+        name: str = "default",
+        turn: Turn | None = None,
+    ) -> None:
         self.settings = settings
+        self._turn = turn
         self.name = name
         self._clock = clock
         self._reactor = reactor
@@ -421,7 +430,7 @@ class Database:
         return min(FIRST_RETRY_S * 2.0 ** min(retries - 1, 30), self.settings.max_start_interval_s)
 
     async def _make_connection(self) -> None:
-        connection = PgConnection(self._reactor, on_lost=self._lost)
+        connection = PgConnection(self._reactor, on_lost=self._lost, turn=self._turn)
         try:
             await connection.open(self.settings)
         except CONNECT_ERRORS as error:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import psycopg2
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -48,7 +49,7 @@ class Gathering(TestCase):
         tickets = [self.write(1), self.write(2)]
         self.assertEqual([], self.gate.batches)
         self.clock.advance(0.01)
-        self.assertEqual([[[1, 2], ["1", "2"]]], self.gate.batches)
+        self.assertEqual([["{1,2}", '{"1","2"}']], self.gate.batches)
         self.assertEqual([False, False], [t.committed for t in tickets])
         self.gate.waiting.pop().callback(2)
         self.assertEqual([True, True], [t.committed for t in tickets])
@@ -59,9 +60,9 @@ class Gathering(TestCase):
         for number in (2, 3, 4, 5):
             self.write(number)
         self.gate.waiting.pop().callback(1)
-        self.assertEqual([2, 3, 4], self.gate.batches[1][0])
+        self.assertEqual("{2,3,4}", self.gate.batches[1][0])
         self.gate.waiting.pop().callback(3)
-        self.assertEqual([5], self.gate.batches[2][0])
+        self.assertEqual("{5}", self.gate.batches[2][0])
         self.gate.waiting.pop().callback(1)
 
     def test_too_many_are_refused_and_the_ticket_is_untouched(self) -> None:
@@ -99,6 +100,35 @@ class Gathering(TestCase):
         self.gate.waiting.pop().callback(1)
         self.successResultOf(flushed)
         self.successResultOf(Deferred.fromCoroutine(self.writer.flush()))
+
+    def test_flush_does_not_wait_for_what_comes_later(self) -> None:
+        self.write(1)
+        flushed = Deferred.fromCoroutine(self.writer.flush())
+        self.clock.advance(0.01)
+        self.write(2)
+        self.gate.waiting.pop().callback(1)
+        self.successResultOf(flushed)
+        self.assertEqual("{2}", self.gate.batches[1][0])
+        self.gate.waiting.pop().callback(1)
+
+    def test_bytes_are_bounded_too(self) -> None:
+        writer = BatchWriter(self.gate, INSERT, clock=self.clock, max_waiting_bytes=100)
+        writer.write((1, "1"), CommitTicket(), 60)
+        self.assertRaises(Unavailable, writer.write, (2, "2"), CommitTicket(), 60)
+        self.clock.advance(0.01)
+        self.gate.waiting.pop().callback(1)
+        writer.write((2, "2"), CommitTicket(), 60)
+
+    def test_a_database_that_refuses_everything_is_waited_for(self) -> None:
+        """A full disk or a standby is no fault of the rows: none may be lost for it."""
+        tickets = [self.write(1), self.write(2)]
+        self.clock.advance(0.01)
+        for problem in (psycopg2.OperationalError("disk full"), psycopg2.InternalError("read-only")):
+            self.gate.waiting.pop().errback(problem)
+            self.assertEqual([False, False], [t.settled for t in tickets])
+            self.clock.advance(1)
+        self.gate.waiting.pop().callback(2)
+        self.assertEqual([True, True], [t.committed for t in tickets])
 
     def test_stop_writes_what_it_can_and_fails_the_rest(self) -> None:
         ticket = self.write(1)
