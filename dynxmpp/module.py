@@ -20,7 +20,7 @@ from wokkel.subprotocols import XMPPHandler
 from dynxmpp.commit import CommitTicket
 from dynxmpp.config.model import Section, option, section
 from dynxmpp.core.domain_table import DomainTable
-from dynxmpp.core.host_type import HostType
+from dynxmpp.core.host_type import BindHandler, HostType, NonzaHandler
 from dynxmpp.core.interfaces import Clock, Database, Session, Stored, SubscriptionBook, Transaction
 from dynxmpp.core.iq_registry import IQ, Answer, IQHandler, IQRoute, Target
 from dynxmpp.core.pipeline import Direction, Filter, Phase, Stop, Verdict, Wait
@@ -28,6 +28,7 @@ from dynxmpp.core.router import Router
 from dynxmpp.core.routing_context import RoutingContext
 from dynxmpp.core.session_table import SessionTable
 from dynxmpp.db.batch import BatchWriter
+from dynxmpp.db.lookup import LookupCombiner
 from dynxmpp.db.migrations import Migration
 from dynxmpp.jid import JID, InvalidJID
 from dynxmpp.wire.errors import StanzaError, StreamError, Unavailable
@@ -44,6 +45,7 @@ __all__ = [
     "Direction",
     "Filter",
     "InvalidJID",
+    "LookupCombiner",
     "Migration",
     "Module",
     "ModuleContext",
@@ -65,8 +67,10 @@ __all__ = [
     "Wait",
     "WokkelModule",
     "Xep",
+    "bind_inline",
     "iq_get",
     "iq_set",
+    "nonza",
     "option",
     "qualified",
     "section",
@@ -102,6 +106,8 @@ class ModuleContext:
     spawn: Callable[[str, Awaitable[object]], None]
     #: The configuration's `general.language`.
     language: str = "en"
+    #: A number from 0 to 255 that no other process on the database has now: part of ids that must be unique.
+    node_number: Callable[[], int] = lambda: 0
 
 
 def iq_get(namespace: str, name: str, at: Target, *, secret: bool = False) -> Callable[[M], M]:
@@ -129,6 +135,30 @@ def _iq(type_: str, namespace: str, name: str, at: Target, secret: bool) -> Call
     return declare
 
 
+def nonza(namespace: str, name: str) -> Callable[[M], M]:
+    """The decorated method takes this element of a bound client's stream: `(session, element)`, answers by the session.
+
+    Elements at depth 1 that are no stanzas; what it raises ends the stream (StreamError as it is).
+    """
+    return _mark("_nonza_key", qualified(namespace, name))
+
+
+def bind_inline(namespace: str, name: str) -> Callable[[M], M]:
+    """The decorated method takes this child of a Bind 2 <bind/> (XEP-0386): `(session, element) -> bytes | None`.
+
+    The session has been bound; the bytes go into <bound/>. The namespace belongs into `bind_features`.
+    """
+    return _mark("_bind_key", qualified(namespace, name))
+
+
+def _mark(attribute: str, key: str) -> Callable[[M], M]:
+    def declare(method: M) -> M:
+        setattr(method, attribute, key)
+        return method
+
+    return declare
+
+
 class Module(XMPPHandler):
     """Base of all modules. A subclass sets the class attributes that apply to it."""
 
@@ -139,8 +169,12 @@ class Module(XMPPHandler):
     #: Announced in disco#info of a domain, and of an account.
     features: tuple[str, ...] = ()
     account_features: tuple[str, ...] = ()
+    #: Namespaces that are announced as inline features of Bind 2 (XEP-0386).
+    bind_features: tuple[str, ...] = ()
     #: Tables with data of domains and accounts. What is not in tables goes in `remove_domain` and `remove_account`.
     stored: ClassVar[tuple[Stored, ...]] = ()
+    #: Tables without the domain in each row: `remove_domain` and `remove_account` delete from them themselves.
+    removed_here: ClassVar[tuple[str, ...]] = ()
     migrations: ClassVar[tuple[Migration, ...]] = ()
 
     def __init__(self, context: ModuleContext, config: Any) -> None:
@@ -173,6 +207,9 @@ class Module(XMPPHandler):
     def session_available(self, session: Session) -> None:
         """A session takes messages from now on: it has become available with a priority that is not negative."""
 
+    def session_resumed(self, session: Session) -> None:
+        """A session goes on over another connection (XEP-0198); all the while it was bound."""
+
     def session_ended(self, session: Session) -> None:
         """A session is over, for whatever reason; it has left the session table already."""
 
@@ -189,6 +226,20 @@ class Module(XMPPHandler):
     def receive(self, stanza: Stanza, context: RoutingContext) -> None:
         """A stanza for the module's subdomain that none of its IQ handlers answers."""
         raise StanzaError("service-unavailable")
+
+    def nonza_handlers(self) -> Iterable[tuple[str, NonzaHandler]]:
+        """The methods decorated with `nonza`."""
+        return self._marked("_nonza_key")
+
+    def bind_handlers(self) -> Iterable[tuple[str, BindHandler]]:
+        """The methods decorated with `bind_inline`."""
+        return self._marked("_bind_key")
+
+    def _marked(self, attribute: str) -> Iterable[tuple[str, Any]]:
+        for name in dir(type(self)):
+            key = getattr(getattr(type(self), name, None), attribute, None)
+            if key is not None:
+                yield key, getattr(self, name)
 
     def iq_routes(self) -> Iterable[tuple[IQRoute, IQHandler]]:
         """What the decorated methods answer."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from twisted.logger import Logger
+from twisted.words.xish import domish
 
 from dynxmpp.config.acl import Access
 from dynxmpp.config.host_config import HostConfig
@@ -16,6 +17,11 @@ from dynxmpp.jid import JID
 from dynxmpp.wire.stanza import Stanza
 
 S = TypeVar("S")
+
+#: Takes an element of a bound client's stream that is no stanza.
+NonzaHandler = Callable[[Session, Stanza], None]
+#: Takes a child of a <bind/> of XEP-0386; gives what goes into <bound/>, or None.
+BindHandler = Callable[[Session, domish.Element], bytes | None]
 
 log = Logger()
 
@@ -35,7 +41,10 @@ class HostedModule(DiscoFeatures, Protocol):
     def filters(self) -> Iterable[Filter]: ...
     def session_bound(self, session: Session) -> None: ...
     def session_available(self, session: Session) -> None: ...
+    def session_resumed(self, session: Session) -> None: ...
     def session_ended(self, session: Session) -> None: ...
+    def nonza_handlers(self) -> Iterable[tuple[str, NonzaHandler]]: ...
+    def bind_handlers(self) -> Iterable[tuple[str, BindHandler]]: ...
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
 
@@ -68,6 +77,9 @@ class HostType:
         self.provided: dict[type, Any] = {}
         self.virtual_stream: VirtualStream | None = None
         self.session_observers: tuple[HostedModule, ...] = ()
+        #: By qualified name.
+        self.nonzas: dict[str, NonzaHandler] = {}
+        self.bind_inlines: dict[str, BindHandler] = {}
 
     def add(self, module: HostedModule) -> None:
         """Takes a module in; `compile()` makes it effective."""
@@ -96,6 +108,10 @@ class HostType:
                 self.iqs.add(route, handler, module.name)
         self.pipelines = Pipelines((m.name, f) for m in self.modules.values() for f in m.filters())
         self.session_observers = tuple(self.modules.values())
+        self.nonzas = {key: handler for module in self.modules.values() for key, handler in module.nonza_handlers()}
+        self.bind_inlines = {
+            key: handler for module in self.modules.values() for key, handler in module.bind_handlers()
+        }
 
     def access(self, rule: str, who: JID, hosted: Callable[[str], bool]) -> str | int | None:
         """What an access rule of the configuration says of `who`, in the context of its own domain.
@@ -128,6 +144,11 @@ class HostType:
     def session_available(self, session: Session) -> None:
         for module in self.session_observers:
             module.session_available(session)
+
+    def session_resumed(self, session: Session) -> None:
+        """The session goes on over another connection (XEP-0198)."""
+        for module in self.session_observers:
+            module.session_resumed(session)
 
     def session_ended(self, session: Session) -> None:
         """All modules hear of the end, whatever the others make of it."""

@@ -5,15 +5,19 @@ Whoever implements one of these does not have to name it (typing.Protocol); the 
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.words.xish import domish
 
+from dynxmpp.commit import CommitTicket
 from dynxmpp.jid import JID
 from dynxmpp.protocol.disco_info import DiscoInfo, Identity
 from dynxmpp.wire.errors import StreamError
 from dynxmpp.wire.stanza import Stanza
+
+if TYPE_CHECKING:
+    from dynxmpp.core.iq_registry import IQ, Answer
 
 T = TypeVar("T")
 
@@ -76,15 +80,44 @@ class Session(Protocol):
     bound_at: float
     #: State that modules keep for this session, each under its own class.
     slots: dict[type, Any]
+    #: Asked about each stanza before it is sent, while a module has put one here; True: it has taken the stanza.
+    gate: "Gate | None"
 
     def deliver(self, stanza: Stanza, data: bytes) -> None:
-        """Sends `data`, the bytes of `stanza`. Never waits, never raises for a peer's fault."""
+        """Sends `data`, the bytes of `stanza`, unless the gate takes it.
+
+        Never waits, never raises for a peer's fault.
+        """
+
+    def send(self, stanza: Stanza, data: bytes) -> None:
+        """As `deliver`, round the gate: for what a gate has kept."""
+
+    def deliver_stored(self, stanza: Stanza, data: bytes, acknowledged: Callable[[bool], None]) -> None:
+        """As `deliver`, for what stays stored until the client has it for certain: `acknowledged(True)` then.
+
+        `acknowledged(False)`: the session ended before; the stanza is not delivered elsewhere by the session.
+        """
+
+    @property
+    def is_connected(self) -> bool:
+        """Is there a connection, or does the session wait for its client to come back (XEP-0198)?"""
 
     def slow_down(self, slow: bool) -> None:
         """Stops reading from the client, and begins again: more of its stanzas wait than is good."""
 
     def end(self, error: StreamError) -> None:
         """Closes the stream with an error; the session leaves the table at once."""
+
+
+#: Takes a stanza (and its bytes) out of what is sent to a session: True when it has.
+Gate = Callable[[Stanza, bytes], bool]
+
+
+class ArchivedCopies(set[str]):
+    """A slot of a session that is not available yet: ids of messages that it was given out of its archive (XEP-0313).
+
+    Such a message need not be delivered from offline storage as well.
+    """
 
 
 class SubscriptionBook(Protocol):
@@ -134,6 +167,44 @@ class Blocklist(Protocol):
 
     def blocks(self, account: JID, contact: JID) -> bool | None:
         """Has `account` blocked `contact`? None while the account is not loaded."""
+
+
+class CarbonCopies(Protocol):
+    """Which sessions get copies of what other resources of their account send and receive (XEP-0280)."""
+
+    def enabled(self, session: Session) -> bool: ...
+
+    def refused(self, error: Stanza, sender: JID, recipient: JID) -> None:
+        """Copies an error that went straight to the session it is for; the addresses are those of the error."""
+
+
+class RoomArchive(Protocol):
+    """The archives of rooms (XEP-0313), for the service that has the rooms. `domain` is the parent of the service."""
+
+    #: What is announced of the service and of each room.
+    features: tuple[str, ...]
+
+    def serves(self, pattern: str) -> bool:
+        """Are the rooms of the service with this pattern (`muclight.@HOST@`) archived?"""
+
+    async def load(self, room: JID, domain: str) -> None:
+        """Reads what `store` will need of a room, so that its first message is written as fast as the others."""
+
+    def store(self, room: JID, sender: JID | None, stanza: Stanza, ticket: CommitTicket) -> str | None:
+        """Archives a message as it shall be read back: `from` the room or an occupant, no `to`.
+
+        `sender` is the author in full, None for the room itself. Gives the id under which the room announces it
+        (XEP-0359), None for what is not kept. `ticket` is held until it is committed. Raises Unavailable.
+        """
+
+    async def remove(self, room: JID, domain: str) -> None:
+        """The room is destroyed: so is its archive. May be repeated."""
+
+    async def answer(self, room: JID, domain: str, iq: "IQ", *, is_owner: bool) -> "Answer":
+        """Answers a request about the archive by one who may see it; other payloads with StanzaError.
+
+        Results go to `iq.sender` first. `is_owner` says who may set preferences.
+        """
 
 
 class AccountAdmin(AccountDirectory, Protocol):

@@ -1,13 +1,15 @@
 """How a stanza passes filters, waits, and comes back: what all steps of its way share."""
 
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Protocol
 
 from twisted.logger import Logger
 from twisted.words.protocols.jabber.error import StanzaError
 
+from dynxmpp.commit import CommitTicket
 from dynxmpp.core import replies
-from dynxmpp.core.interfaces import Session
+from dynxmpp.core.interfaces import CarbonCopies, Session
 from dynxmpp.core.pipeline import Phase, Pipeline, Stop, Wait
 from dynxmpp.core.routing_context import RoutingContext
 from dynxmpp.core.slow_lane import SlowLane
@@ -112,14 +114,19 @@ class Passage:
         context: RoutingContext,
         job: Callable[[], Awaitable[None] | None],
     ) -> bool:
+        # What waits has not been dealt with: it must not be acknowledged before its turn is over.
+        ticket = context.open_ticket()
+        ticket.hold()
+        held = partial(_run_held, job, ticket)
         try:
             if context.in_lane:
-                self.slow_lane.add_next(key, job)
+                self.slow_lane.add_next(key, held)
             else:
                 context.in_lane = True
-                self.slow_lane.add(key, job, context.origin)
+                self.slow_lane.add(key, held, context.origin)
         except Unavailable as problem:
             self.refuse_exception(stanza, context, problem, "slow lane")
+            ticket.release()
             return False
         return True
 
@@ -133,10 +140,13 @@ class Passage:
         if not replies.wants_error(stanza):
             return
         reply = replies.error(stanza, condition, context.recipient.full, context.sender.full)
-        if context.origin is not None:
-            context.origin.deliver(reply, reply.to_bytes())
-        else:
+        if context.origin is None:
             self._route(reply, context.recipient, context.sender)
+            return
+        context.origin.deliver(reply, reply.to_bytes())
+        copies = context.sender_type.find(CarbonCopies) if reply.name == "message" and context.sender_type else None
+        if copies is not None:
+            copies.refused(reply, context.recipient, context.sender)
 
     def refuse_exception(self, stanza: Stanza, context: RoutingContext, problem: Exception, where: str) -> None:
         """Answers `stanza` with the error that `problem` means; an unexpected one is logged with its traceback."""
@@ -153,3 +163,19 @@ class Passage:
             origin.deliver(reply, reply.to_bytes())
         else:
             self._route(reply, context.recipient, context.sender)
+
+
+def _run_held(job: Callable[[], Awaitable[None] | None], ticket: CommitTicket) -> Awaitable[None] | None:
+    """Runs a job of the slow lane, and releases the ticket at its end."""
+    pending = job()
+    if pending is None:
+        ticket.release()
+        return None
+    return _wait_held(pending, ticket)
+
+
+async def _wait_held(pending: Awaitable[None], ticket: CommitTicket) -> None:
+    try:
+        await pending
+    finally:
+        ticket.release()

@@ -34,6 +34,8 @@ class Router:
         self.domains = domains
         self.sessions = sessions
         self.slow_lane = slow_lane
+        #: Stanzas of all sessions whose effects are not committed yet; kept by the sessions.
+        self.uncommitted = 0
         self.passage = Passage(slow_lane, self.route)
         self.delivery = Delivery(sessions, self.passage)
         self.answering = Answering(self.passage)
@@ -65,6 +67,28 @@ class Router:
         context = RoutingContext(sender, recipient, origin)
         if not self.slow_lane or not self.passage.line_up(stanza, context, self._arrive):
             self._arrive(stanza, context)
+
+    def redeliver(self, stanza: Stanza, account: JID, host_type: HostType, sent_at: float) -> None:
+        """What a session was sent and its client did not get before the session ended (XEP-0198 section 4).
+
+        Its filters have been passed. `account` is the session's address, `sent_at` seconds of the clock.
+        """
+        served = self.domains.get(account.domain)
+        if served is None or served.host_type is not host_type:
+            return
+        try:
+            sender = JID.parse(stanza.attributes.get("from", account.bare))
+            recipient = JID.parse(stanza.attributes.get("to", account.bare))
+        except InvalidJID:
+            return
+        if recipient.bare != account.bare:
+            recipient = account
+        context = RoutingContext(sender, recipient)
+        context.recipient_type, context.sent_at = host_type, sent_at
+        try:
+            self.delivery.again(stanza, context)
+        except Exception as problem:  # noqa: BLE001 - border: one stanza's fault harms no other
+            self.passage.refuse_exception(stanza, context, problem, "redelivery")
 
     def send(self, element: domish.Element) -> None:
         """As `route`, for what a wokkel handler sends: it knows addresses as texts only."""

@@ -19,19 +19,24 @@ class Unavailable(Exception):
 
 
 class StreamError(Exception):
-    """A condition that ends the stream (RFC 6120 4.9.3). `condition` is the element's name, `text` is for people."""
+    """A condition that ends the stream (RFC 6120 4.9.3). `condition` is the element's name, `text` is for people.
 
-    def __init__(self, condition: str, text: str | None = None) -> None:
+    `application` is the element of an application-specific condition (4.9.4).
+    """
+
+    def __init__(self, condition: str, text: str | None = None, application: bytes = b"") -> None:
         super().__init__(condition if text is None else f"{condition}: {text}")
         self.condition = condition
         self.text = text
+        self.application = application
 
     def to_bytes(self) -> bytes:
         """The <stream:error/> element, for a stream whose header bound the prefix `stream`."""
         text = ""
         if self.text is not None:
             text = f"<text xmlns='{NS_STREAM_ERRORS}' xml:lang='en'>{escape.text(self.text)}</text>"
-        return (f"<stream:error><{self.condition} xmlns='{NS_STREAM_ERRORS}'/>{text}</stream:error>").encode()
+        condition = f"<{self.condition} xmlns='{NS_STREAM_ERRORS}'/>"
+        return b"<stream:error>%b%b</stream:error>" % ((condition + text).encode(), self.application)
 
 
 def stanza_error(exception: BaseException) -> StanzaError | None:
