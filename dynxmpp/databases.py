@@ -8,7 +8,7 @@ from twisted.logger import Logger
 
 from dynxmpp.config.host_config import Config
 from dynxmpp.config.pools import EmbeddedConnection, PgsqlConnection, RdbmsConnection, RdbmsPool
-from dynxmpp.db.connection import PoolSettings
+from dynxmpp.db.connection import PoolSettings, Turn
 from dynxmpp.db.embedded import EmbeddedPostgres
 from dynxmpp.db.pool import Database
 
@@ -24,8 +24,10 @@ class Databases:
 
     log = Logger()
 
-    def __init__(self, config: Config, reactor: Any) -> None:
+    def __init__(self, config: Config, reactor: Any, turn: Turn | None = None) -> None:
+        """`turn` is told of all that comes from the databases."""
         self._config = config
+        self._turn = turn
         self._reactor = reactor
         self._pools: dict[tuple[str | None, str], Database] = {}
         self._servers: dict[Path, EmbeddedPostgres] = {}
@@ -44,7 +46,7 @@ class Databases:
     async def _start(self, host_type: str | None, tag: str, pool: RdbmsPool) -> None:
         settings = await self._settings(pool)
         name = tag if host_type is None else f"{host_type}/{tag}"
-        database = Database(settings, clock=self._reactor, reactor=self._reactor, name=name)
+        database = Database(settings, clock=self._reactor, reactor=self._reactor, name=name, turn=self._turn)
         self._pools[host_type, tag] = database
         await database.start()
         self.log.info("pool_started", pool=name, workers=pool.workers)

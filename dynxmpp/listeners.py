@@ -42,6 +42,7 @@ class Listeners:
         spawn: Callable[[str, Awaitable[object]], None],
         administration: Administration,
         metrics: Metrics,
+        outbox: Outbox,
     ) -> None:
         self._config = config
         self._reactor = reactor
@@ -51,6 +52,7 @@ class Listeners:
         self._spawn = spawn
         self._administration = administration
         self._metrics = metrics
+        self._outbox = outbox
         self._tls: list[ServerTLS] = []
         self.c2s = list(self._build_c2s())
         self.http = list(self._build_http())
@@ -63,7 +65,6 @@ class Listeners:
 
     def _build_c2s(self) -> Iterator[C2SService]:
         general = self._config.general
-        outbox = Outbox()
         for listener in self._config.listen.c2s:
             context = C2SContext(
                 config=listener,
@@ -76,7 +77,7 @@ class Listeners:
                 random=self._random,
                 spawn=self._spawn,
                 hide_service_name=general.hide_service_name,
-                outbox=outbox,
+                outbox=self._outbox,
             )
             yield C2SService(self._reactor, C2SFactory(context))
 

@@ -15,7 +15,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -23,6 +24,8 @@ from dynxmpp import __version__
 from dynxmpp.accounts import build_accounts
 from dynxmpp.auth.rdbms import RdbmsAuth
 from dynxmpp.c2s.context import accounts_of
+from dynxmpp.c2s.outbox import Outbox
+from dynxmpp.c2s.session import C2SSession
 from dynxmpp.config.host_config import Config, HostConfig
 from dynxmpp.config.services import GLOBAL_POOL
 from dynxmpp.core.domain_table import DomainOrigin, DomainTable
@@ -33,6 +36,7 @@ from dynxmpp.core.session_table import SessionTable
 from dynxmpp.core.slow_lane import SlowLane
 from dynxmpp.databases import Databases, NoPool
 from dynxmpp.db.migrations import Migration, migrate
+from dynxmpp.db.node_number import NodeNumber
 from dynxmpp.db.notify import Notifications
 from dynxmpp.db.pool import Database
 from dynxmpp.domains.remover import DomainRemover, Place
@@ -48,6 +52,8 @@ from dynxmpp.module_loader import build_modules, discover, start_modules, stop_m
 from dynxmpp.rest.mounts import Administration
 from dynxmpp.wire.errors import StreamError
 
+#: Seconds that what clients have sent may take to be committed, when the server stops.
+SETTLE_TIMEOUT_S = 5.0
 #: Seconds that clients have to take what was written, when the server stops.
 DRAIN_TIMEOUT_S = 5.0
 
@@ -64,7 +70,9 @@ class Server(MultiService):
         self.random = random.SystemRandom()
         self._server_log = log
         self._reload_config = reload_config
-        self.databases = Databases(config, reactor)
+        #: What comes of one read is written in one piece, be it read from a client or from a database.
+        self._outbox = Outbox()
+        self.databases = Databases(config, reactor, self._outbox)
         self.domains: DomainTable[HostType] = DomainTable()
         self.sessions = SessionTable()
         self.slow_lane = SlowLane()
@@ -74,6 +82,7 @@ class Server(MultiService):
         self._starting: Deferred[None] | None = None
         self._exit_status = 0
         self.notifications: Notifications | None = None
+        self.node_number: NodeNumber | None = None
         self.domain_service: DomainService | None = None
         self._remover: DomainRemover | None = None
         self.listeners: Listeners | None = None
@@ -98,6 +107,7 @@ class Server(MultiService):
         self.log.info("server_starting", version=__version__, config=str(self.config.path))
         await self.databases.start()
         await self._migrate()
+        await self._take_number()
         for host in self.config.host_types.values():
             await self._build_host_type(host)
         self._build_domains()
@@ -114,6 +124,17 @@ class Server(MultiService):
         self.log.critical("server_start_failed", reason=failure.getErrorMessage(), kind=str(failure.type))
         self._exit_status = 1
         self.reactor.stop()
+
+    async def _take_number(self) -> None:
+        """The number of this process, among all that share the database."""
+        options = self.config.services.service_domain_db
+        database = next(iter(self.databases), None) if options is None else self._settings_database()
+        if database is not None:
+            self.node_number = NodeNumber(database.settings, clock=self.reactor, reactor=self.reactor)
+            await self.node_number.start()
+
+    def _number(self) -> int:
+        return 0 if self.node_number is None else self.node_number.number
 
     async def _migrate(self) -> None:
         """Brings each database to the schema of this program."""
@@ -151,6 +172,7 @@ class Server(MultiService):
             clock=self.reactor,
             spawn=self.spawn,
             language=host.general.language,
+            node_number=self._number,
         )
         build_modules(context, host.modules, self._module_classes)
         self.host_types[host.name] = host_type
@@ -233,6 +255,7 @@ class Server(MultiService):
             spawn=self.spawn,
             administration=administration,
             metrics=self.metrics,
+            outbox=self._outbox,
         )
         for service in self.listeners.services():
             service.setServiceParent(self)
@@ -301,7 +324,10 @@ class Server(MultiService):
             self._starting.cancel()
         if self.listeners is not None:
             await self.listeners.stop_accepting()
+            await self._settle()
             self.listeners.end_streams(StreamError("system-shutdown"))
+        for session in self.sessions:  # those whose clients are away
+            session.end(StreamError("system-shutdown"))
         await self.slow_lane.when_idle()
         if self.listeners is not None:
             await self.listeners.drain(DRAIN_TIMEOUT_S)
@@ -310,8 +336,24 @@ class Server(MultiService):
         if self.notifications is not None:
             await self.notifications.stop()
         await stop_modules(self.host_types.values())
+        if self.node_number is not None:
+            await self.node_number.stop()
         await self.databases.stop()
         self.log.info("server_stopped")
+
+    async def _settle(self) -> None:
+        """Nothing more is read; what was is committed, and its senders are told so: they need not send it again."""
+        sessions = [session for session in self.sessions if isinstance(session, C2SSession)]
+        for session in sessions:
+            session.slow_down(True)
+        settled = DeferredList([session.when_settled() for session in sessions], consumeErrors=True)
+        settled.addTimeout(SETTLE_TIMEOUT_S, self.reactor)
+        try:
+            await settled
+        except DeferredTimeoutError:
+            self.log.warn("not_settled", seconds=SETTLE_TIMEOUT_S)
+        for session in sessions:
+            session.acknowledge()
 
     def stopService(self) -> Deferred[None]:
         super().stopService()

@@ -3,12 +3,11 @@
 from twisted.logger import Logger
 from twisted.words.protocols.jabber.error import StanzaError
 
-from dynxmpp.c2s.context import C2SContext
+from dynxmpp.c2s.context import C2SContext, shaper_of
 from dynxmpp.c2s.session import C2SSession
 from dynxmpp.c2s.stream import C2SStream
 from dynxmpp.core import replies
 from dynxmpp.core.host_type import HostType
-from dynxmpp.core.limits import TokenBucket
 from dynxmpp.jid import JID, InvalidJID, prepare_resource
 from dynxmpp.wire import escape
 from dynxmpp.wire.errors import StreamError
@@ -41,26 +40,40 @@ def bind(stream: C2SStream, context: C2SContext, account: JID, host_type: HostTy
     """
     try:
         jid = _address(context, account, request)
-        _check_access(context, host_type, jid)
+        check_access(context, host_type, jid)
     except StanzaError as problem:
         stream.write(replies.error(request, problem, account.domain, account.bare).to_bytes())
         return False
-    session = C2SSession(stream, jid, host_type, context.router, context.clock.seconds())
+    session = establish(stream, context, host_type, jid)
+    inner = f"<bind xmlns='{NS_BIND}'><jid>{escape.text(jid.full)}</jid></bind>".encode()
+    reply = Stanza("iq", {"type": "result", "id": request.attributes.get("id", "")}, inner, (BIND_KEY,))
+    stream.write(reply.to_bytes())
+    introduce(session)
+    return True
+
+
+def establish(stream: C2SStream, context: C2SContext, host_type: HostType, jid: JID) -> C2SSession:
+    """A session of `jid` on `stream`, in the table from now on; `introduce()` has to follow.
+
+    A session that has the address already ends with `conflict`; beyond `max_user_sessions` the oldest ones end.
+    """
+    session = C2SSession(stream, jid, host_type, context.router)
     _make_room(context, host_type, jid)
     sessions = context.router.sessions
     old = sessions.get(jid)
     if old is not None:
         old.end(StreamError("conflict", "Replaced by a new connection"))
     sessions.add(session)
-    stream.on_end = session.ended
+    stream.on_end = session.stream_ended
     stream.take_over(session.receive)
-    stream.shaper = _shaper(context, host_type, jid)
-    inner = f"<bind xmlns='{NS_BIND}'><jid>{escape.text(jid.full)}</jid></bind>".encode()
-    reply = Stanza("iq", {"type": "result", "id": request.attributes.get("id", "")}, inner, (BIND_KEY,))
-    stream.write(reply.to_bytes())
-    log.info("session_bound", jid=jid.full, address=session.address, encrypted=session.encrypted)
-    host_type.session_bound(session)
-    return True
+    stream.shaper = shaper_of(context, host_type, jid)
+    return session
+
+
+def introduce(session: C2SSession) -> None:
+    """Tells the modules of a session. What answers the client's request has been written, or waits to be."""
+    log.info("session_bound", jid=session.full, address=session.address, encrypted=session.encrypted)
+    session.host_type.session_bound(session)
 
 
 def _address(context: C2SContext, account: JID, request: Stanza) -> JID:
@@ -79,8 +92,8 @@ def _address(context: C2SContext, account: JID, request: Stanza) -> JID:
         raise StanzaError("bad-request", text=str(problem)) from problem
 
 
-def _check_access(context: C2SContext, host_type: HostType, jid: JID) -> None:
-    """The listener's access rule, asked about the address that would be bound."""
+def check_access(context: C2SContext, host_type: HostType, jid: JID) -> None:
+    """The listener's access rule, asked about the address that would be bound. Raises StanzaError."""
     if host_type.access(context.config.access, jid, context.domains.__contains__) != "allow":
         raise StanzaError("not-allowed")
 
@@ -93,15 +106,3 @@ def _make_room(context: C2SContext, host_type: HostType, jid: JID) -> None:
     others = [s for s in context.router.sessions.of(jid.bare) if s.jid != jid]
     for session in others[: max(0, len(others) + 1 - limit)]:
         session.end(StreamError("policy-violation", "Too many sessions of this account"))
-
-
-def _shaper(context: C2SContext, host_type: HostType, jid: JID) -> TokenBucket | None:
-    assert host_type.config is not None
-    shaper = host_type.config.shaper(
-        context.config.shaper,
-        local=jid.local,
-        domain=jid.domain,
-        resource=jid.resource,
-        hosted=context.domains.__contains__,
-    )
-    return None if shaper is None else TokenBucket(shaper.max_rate, context.clock)

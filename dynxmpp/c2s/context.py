@@ -10,7 +10,9 @@ from dynxmpp.config.listen import C2SListener
 from dynxmpp.core.domain_table import DomainTable
 from dynxmpp.core.host_type import HostType
 from dynxmpp.core.interfaces import Clock
+from dynxmpp.core.limits import TokenBucket
 from dynxmpp.core.router import Router
+from dynxmpp.jid import JID
 from dynxmpp.tls import ServerTLS
 from dynxmpp.wire.stream import StreamLimits
 
@@ -55,3 +57,16 @@ def accounts_of(host_type: HostType) -> Accounts:
     accounts = host_type.accounts
     assert isinstance(accounts, Accounts), "a host type that clients connect to has accounts"
     return accounts
+
+
+def shaper_of(context: C2SContext, host_type: HostType, jid: JID) -> TokenBucket | None:
+    """What bounds the rate of a bound client: the listener's shaper rule, asked about its address."""
+    assert host_type.config is not None
+    shaper = host_type.config.shaper(
+        context.config.shaper,
+        local=jid.local,
+        domain=jid.domain,
+        resource=jid.resource,
+        hosted=context.domains.__contains__,
+    )
+    return None if shaper is None else TokenBucket(shaper.max_rate, context.clock)

@@ -1,6 +1,7 @@
 """Negotiation of a client's stream (RFC 6120 4.3): header, TLS, SASL, binding; each step waits for the one before.
 
     header -> (starttls -> header) -> SASL -> header -> bind -> session
+    header -> (starttls -> header) -> SASL 2 (-> bind) -> session
 
 Every step has `state_timeout` to be taken. What comes at the wrong time ends the stream with the error that the RFC
 names for it.
@@ -15,14 +16,20 @@ from twisted.words.protocols.jabber.xmlstream import ListenAuthenticator
 from twisted.words.xish import domish
 
 from dynxmpp.c2s import bind
-from dynxmpp.c2s.authentication import Authentication
+from dynxmpp.c2s.authentication import Authentication, Profile, Rfc6120Profile
 from dynxmpp.c2s.context import C2SContext
 from dynxmpp.c2s.registration import StreamRegistration
+from dynxmpp.c2s.resumption import resume
+from dynxmpp.c2s.sasl import SaslFailure
+from dynxmpp.c2s.sasl2 import NS_SASL2, Sasl2Profile, failure
 from dynxmpp.c2s.stream import LANG, C2SStream
+from dynxmpp.c2s.stream_management import failed
 from dynxmpp.core.domain_table import Served
 from dynxmpp.core.host_type import HostType
 from dynxmpp.core.interfaces import Registration
 from dynxmpp.jid import JID, InvalidJID, prepare_domain
+from dynxmpp.modules.sasl2 import Sasl2
+from dynxmpp.modules.stream_management import NS_SM
 from dynxmpp.tls import channel_bindings
 from dynxmpp.wire.errors import StreamError
 from dynxmpp.wire.ns import NS_CLIENT, NS_SASL, NS_SESSION, NS_STREAMS, NS_TLS
@@ -59,9 +66,13 @@ class C2SNegotiation(ListenAuthenticator):
         self.domain: str | None = None
         self.account: JID | None = None
         self._host_type: HostType | None = None
+        self._sender: str | None = None  # who the client says it is in its header, a bare JID
+        self._sasl: Rfc6120Profile | None = None
+        self._sasl2: Sasl2Profile | None = None
         self._authentication: Authentication | None = None
         self._registration: StreamRegistration | None = None
         self._peer = ""
+        self._failed_resumptions = 0
         self._timeout: Any = None
         self._address: str | None = None
         self._is_client = False  # has sent a header that only an XMPP client sends
@@ -118,7 +129,8 @@ class C2SNegotiation(ListenAuthenticator):
         except StreamError as error:
             self.xmlstream.fail(error)
             return
-        self.xmlstream.send_header(domain, _bare(rootElement.attributes.get("from")), self.context.token())
+        sender = self._sender = _bare(rootElement.attributes.get("from"))
+        self.xmlstream.send_header(domain, sender, self.context.token())
         try:
             self._check_header(rootElement, domain, served.host_type)
         except StreamError as error:
@@ -158,8 +170,10 @@ class C2SNegotiation(ListenAuthenticator):
             # What was agreed on before the restart, a certificate or an account, was this domain's.
             raise StreamError("not-authorized", "The stream began with another domain")
         sender = root.attributes.get("from")
-        if self.account is not None and sender is not None and _bare(sender) != self.account.bare:
+        if self.account is not None and sender is not None and self._sender != self.account.bare:
             raise StreamError("invalid-from")
+        if self._sender is not None and self._sender.partition("@")[2] not in ("", domain) and _has_sasl2(host_type):
+            raise StreamError("invalid-from")  # XEP-0388 2.1
 
     def send_default_header(self) -> bool:
         """Our header where the client's was no use: from the default domain, which need not be served.
@@ -174,13 +188,17 @@ class C2SNegotiation(ListenAuthenticator):
     # -- features (RFC 6120 4.3.2)
 
     def _send_features(self) -> None:
-        features = b"".join(self._features())
-        self.xmlstream.write(b"<stream:features>%b</stream:features>" % features)
+        self.xmlstream.write(self._stream_features())
+
+    def _stream_features(self) -> bytes:
+        return b"<stream:features>%b</stream:features>" % b"".join(self._features())
 
     def _features(self) -> list[bytes]:
         assert self._host_type is not None and self.domain is not None
+        if self.state is State.BOUND:
+            return _features_of_modules(self._host_type)
         if self.state is State.AUTHENTICATED:
-            offered = [bind.FEATURE, *_stream_features(self._host_type)]
+            offered = [bind.FEATURE, *_features_of_modules(self._host_type)]
             if self.context.config.backwards_compatible_session:
                 offered.append(_SESSION_FEATURE)
             return offered
@@ -190,15 +208,26 @@ class C2SNegotiation(ListenAuthenticator):
             offered.append(f"<starttls xmlns='{NS_TLS}'>{'<required/>' if required else ''}</starttls>".encode())
             if required:
                 return offered
-        self._authentication = Authentication(
+        authentication = self._authentication = Authentication(
             self.xmlstream,
             self.context,
             self.domain,
             self._host_type,
             channel_bindings(self.xmlstream.transport) if self.encrypted else {},
-            self._authenticated,
         )
-        offered.append(self._authentication.features())
+        self._sasl = Rfc6120Profile(self.xmlstream, authentication, self._authenticated)
+        offered.append(self._sasl.features())
+        if self._may_sasl2():
+            self._sasl2 = Sasl2Profile(
+                self.xmlstream,
+                self.context,
+                self._host_type,
+                authentication,
+                self,
+                sender=self._sender,
+                encrypted=self.encrypted,
+            )
+            offered.append(self._sasl2.features())
         registration = self._host_type.find(Registration)
         # As with PLAIN: a stream that could be encrypted must be, before a password goes over it.
         if registration is not None and not self._may_start_tls():
@@ -210,6 +239,11 @@ class C2SNegotiation(ListenAuthenticator):
         tls = self.context.tls
         return tls is not None and not self.encrypted and self.state is State.CONNECTED
 
+    def _may_sasl2(self) -> bool:
+        """XEP-0388 3: after TLS, unless the administrator wants none; as with PLAIN."""
+        assert self._host_type is not None
+        return _has_sasl2(self._host_type) and (self.encrypted or self.context.tls_mode is None)
+
     # -- elements before a session
 
     def elementReceived(self, element: Stanza) -> None:
@@ -217,7 +251,11 @@ class C2SNegotiation(ListenAuthenticator):
         if element.uri == NS_TLS and element.name == "starttls":
             self._start_tls()
         elif element.uri == NS_SASL:
-            self._sasl(element)
+            self._authenticate(self._sasl, element)
+        elif element.uri == NS_SASL2:
+            self._authenticate(self._sasl2, element)
+        elif element.uri == NS_SM:
+            self._manage(element)
         elif element.uri == NS_CLIENT and element.name in _STANZAS:
             self._stanza(element)
         else:
@@ -239,22 +277,84 @@ class C2SNegotiation(ListenAuthenticator):
         stream.start_tls(tls.for_name(self.domain), self.context.config.max_send_queue)
         self._restart_timeout()
 
-    def _sasl(self, nonza: Stanza) -> None:
+    def _authenticate(self, profile: Profile | None, nonza: Stanza) -> None:
+        """An element of SASL; `profile` is None when this one is not offered."""
         if self.state is not State.CONNECTED:
             self.xmlstream.fail(StreamError("policy-violation", "Authenticated already"))
-        elif self._authentication is None:  # TLS is required first
-            self.xmlstream.write(f"<failure xmlns='{NS_SASL}'><encryption-required/></failure>".encode())
-        else:
+        elif profile is not None and self._authentication is not None:
             self._restart_timeout()
-            self._authentication.receive(nonza)
+            self._authentication.receive(profile, nonza)
+        elif nonza.uri == NS_SASL:  # TLS is required first
+            self.xmlstream.write(f"<failure xmlns='{NS_SASL}'><encryption-required/></failure>".encode())
+        elif self._host_type is not None and _has_sasl2(self._host_type):
+            self.xmlstream.write(failure(SaslFailure("encryption-required")))
+        else:
+            self.xmlstream.fail(StreamError("unsupported-stanza-type"))
 
     def _authenticated(self, username: str) -> None:
+        """SASL has succeeded: a header comes next (RFC 6120 6.4.6)."""
         assert self.domain is not None
-        self.account = JID.of(username, self.domain)
-        self.state = State.AUTHENTICATED
-        self._authentication = self._registration = None
+        self._set_account(JID.of(username, self.domain))
         self.xmlstream.restart()
+
+    def authenticated(self, account: JID) -> bytes:
+        """SASL 2 has succeeded: the stream goes on, with these features."""
+        self._set_account(account)
+        return self._stream_features()
+
+    def _set_account(self, account: JID) -> None:
+        self.account = account
+        self.state = State.AUTHENTICATED
+        self._authentication = self._sasl = self._sasl2 = self._registration = None
         self._restart_timeout()
+
+    def bound(self) -> bytes:
+        """A session came with SASL 2; the features of its stream."""
+        self._bound()
+        return self._stream_features()
+
+    def _manage(self, element: Stanza) -> None:
+        """XEP-0198 before a resource is bound: a session may be resumed; everything else is too early (section 3)."""
+        if element.name != "resume":
+            self.xmlstream.write(failed("unexpected-request"))
+        elif self.state is not State.AUTHENTICATED:
+            self.xmlstream.fail(StreamError("not-authorized"))
+        else:
+            self._restart_timeout()
+            self.xmlstream.pause()
+            self.xmlstream.stream.suspend()
+            self.context.spawn("resumption_failed", self._resume(element))
+
+    async def _resume(self, element: Stanza) -> None:
+        """What comes meanwhile waits for the session."""
+        stream = self.xmlstream
+        assert self.account is not None and self._host_type is not None
+        try:
+            outcome = await resume(stream, self.context, self.account, self._host_type, element)
+            stream.write(outcome.answer)
+            if outcome.take_over is not None:
+                outcome.take_over()
+                self._bound()
+            else:
+                self._count_failed_resumption()
+        except StreamError as error:
+            stream.fail(error)
+        except Exception:
+            stream.fail(StreamError("internal-server-error"))
+            raise
+        stream.unpause()
+        stream.resume()
+
+    def _count_failed_resumption(self) -> None:
+        self._failed_resumptions += 1
+        if self._failed_resumptions >= self.context.config.auth_attempts:
+            self.xmlstream.fail(StreamError("policy-violation", "Too many failed attempts"))
+
+    def _bound(self) -> None:
+        """A session reads the stream from now on."""
+        self.state = State.BOUND
+        self._stop_timeout()
+        self._no_longer_half_open()
 
     def _stanza(self, stanza: Stanza) -> None:
         if self._registration is not None and StreamRegistration.is_request(stanza):
@@ -270,9 +370,7 @@ class C2SNegotiation(ListenAuthenticator):
             # Removed meanwhile, perhaps inserted anew with another host type, where the account may be somebody else's.
             self.xmlstream.fail(StreamError("host-gone"))
         elif bind.bind(self.xmlstream, self.context, self.account, served.host_type, stanza):
-            self.state = State.BOUND
-            self._stop_timeout()
-            self._no_longer_half_open()
+            self._bound()
 
     async def _register(self, registration: StreamRegistration, request: Stanza) -> None:
         """What comes meanwhile waits: the client may log in with the account in its next breath."""
@@ -304,6 +402,10 @@ def _language(root: domish.Element) -> str | None:
     return language if language is not None and _LANGUAGE(language) else None
 
 
-def _stream_features(host_type: HostType) -> list[bytes]:
+def _has_sasl2(host_type: HostType) -> bool:
+    return host_type.find(Sasl2) is not None
+
+
+def _features_of_modules(host_type: HostType) -> list[bytes]:
     """What modules announce to a client that may bind now."""
     return [feature for module in host_type for feature in getattr(module, "stream_features", ())]

@@ -2,7 +2,8 @@
 
 A read often holds several stanzas for the same recipient. While it is dealt with, what streams write gathers; at its
 end each stream that has something hands it to its transport, once. Measured at five messages a read: 12.4 to 11.8 us of
-CPU a message.
+CPU a message. The same goes for what comes from a database: a page of the archive is many stanzas for one client, and a
+commit is many acknowledgements.
 """
 
 from typing import Protocol

@@ -34,7 +34,9 @@ __all__ = [
     "decode_initial",
     "decode_response",
     "encode",
+    "from_base64",
     "offered_mechanisms",
+    "to_base64",
 ]
 
 NS_CHANNEL_BINDING: Final = "urn:xmpp:sasl-cb:0"
@@ -102,20 +104,28 @@ def decode_initial(text: str) -> bytes | None:
 
 def decode_response(text: str) -> bytes:
     """The content of <response/>, where nothing and `=` both mean empty. Raises SaslFailure."""
-    if text in ("", "="):
-        return b""
-    try:
-        data = binascii.a2b_base64(text, strict_mode=True)
-    except ValueError as error:
-        raise SaslFailure("incorrect-encoding", "broken base64") from error
-    if binascii.b2a_base64(data, newline=False).decode() != text:
-        raise SaslFailure("incorrect-encoding", "not canonical base64")
-    return data
+    return b"" if text == "=" else from_base64(text)
 
 
 def encode(data: bytes) -> str:
     """`data` as the content of <challenge/> or <success/>; `=` when it is empty."""
-    return binascii.b2a_base64(data, newline=False).decode() or "="
+    return to_base64(data) or "="
+
+
+def from_base64(text: str) -> bytes:
+    """What `text` encodes, which must be canonical (XEP-0388 has no `=` for nothing). Raises SaslFailure."""
+    try:
+        data = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError as error:
+        raise SaslFailure("incorrect-encoding", "broken base64") from error
+    if to_base64(data) != text:
+        raise SaslFailure("incorrect-encoding", "not canonical base64")
+    return data
+
+
+def to_base64(data: bytes) -> str:
+    """`data` in base64, without line breaks."""
+    return binascii.b2a_base64(data, newline=False).decode()
 
 
 # What is offered

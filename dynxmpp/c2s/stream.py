@@ -108,8 +108,8 @@ class C2SStream(xmlstream.XmlStream):
         #: Where elements go: the negotiation first, the session once there is one.
         self.receiver: Callable[[Stanza], None] = authenticator.elementReceived
         self.shaper: TokenBucket | None = None
-        #: Told once when the connection is gone, or when the stream has ended from our side.
-        self.on_end: Callable[[], None] | None = None
+        #: Told once when the stream is over. True: the connection is gone, and neither side had closed the stream.
+        self.on_end: Callable[[bool], None] | None = None
         #: xml:lang of the client's header: what its stanzas are written in that say nothing else.
         self.peer_language: str | None = None
         self.ended = False
@@ -176,7 +176,7 @@ class C2SStream(xmlstream.XmlStream):
             self._closing.cancel()
         self._closing = None
         self._send_queue = None  # a transport that has gone cannot be asked for anything
-        self._end()
+        self._end(lost=True)
         self.authenticator.connectionLost()
         self.factory.stream_gone(self)
 
@@ -241,7 +241,7 @@ class C2SStream(xmlstream.XmlStream):
 
     def _overflow(self) -> None:
         log.warn("send_queue_full", peer=str(self.transport.getPeer()))
-        self._end()
+        self._end(lost=True)
         self.transport.abortConnection()
 
     # -- reading slower
@@ -274,6 +274,13 @@ class C2SStream(xmlstream.XmlStream):
 
     # -- the end
 
+    def cut(self, error: StreamError) -> None:
+        """As `fail`, because the connection seems to be dead: the client may resume its session on another one."""
+        on_end, self.on_end = self.on_end, None
+        self.fail(error)
+        if on_end is not None:
+            on_end(True)
+
     def fail(self, error: StreamError) -> None:
         """Ends the stream with an error (RFC 6120 4.9); our header goes first if it has not been sent."""
         if self.ended:
@@ -300,7 +307,7 @@ class C2SStream(xmlstream.XmlStream):
             self.transport.resumeProducing()  # TLS waits for the peer's closing alert
         self.transport.loseConnection()
 
-    def _end(self) -> None:
+    def _end(self, *, lost: bool = False) -> None:
         """Nothing is read and written any more; whoever waits for that is told."""
         if self.ended:
             return
@@ -315,6 +322,6 @@ class C2SStream(xmlstream.XmlStream):
         if self.on_end is not None:
             on_end, self.on_end = self.on_end, None
             try:
-                on_end()
+                on_end(lost)
             except Exception:  # noqa: BLE001 - border: whatever modules make of it, the connection is to be closed
                 log.failure("session_end_failed", peer=str(self.transport.getPeer()))

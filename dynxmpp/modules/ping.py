@@ -100,6 +100,11 @@ class Ping(Module):
             watch = self._watched[session] = _Watch(self.clock.seconds())
             self._look_again(session, watch, self.config.ping_interval)
 
+    def session_resumed(self, session: Session) -> None:
+        watch = self._watched.get(session)
+        if watch is not None:
+            watch.heard_at, watch.is_pinged = self.clock.seconds(), False
+
     def session_ended(self, session: Session) -> None:
         watch = self._watched.pop(session, None)
         if watch is not None and watch.timer.active():
@@ -111,6 +116,10 @@ class Ping(Module):
     def _look(self, session: Session, watch: _Watch) -> None:
         """Pings a session that is silent, ends it when it stays so, else comes back when it may be."""
         config = self.config
+        if not session.is_connected:  # its client is expected back, or its time will run out
+            watch.is_pinged = False
+            self._look_again(session, watch, config.ping_interval)
+            return
         silent_s = self.clock.seconds() - watch.heard_at
         if watch.is_pinged:
             watch.is_pinged = False
