@@ -35,6 +35,12 @@ DEFAULT_MODULES: Final = _names(
     "mod_private",
     "mod_blocking",
     "mod_offline",
+    "mod_stream_management",
+    "mod_carboncopy",
+    "mod_csi",
+    "mod_sasl2",
+    "mod_bind2",
+    "mod_fast_auth_token",
 )
 
 #: Spellings of one name, the canonical one first.

@@ -1,17 +1,24 @@
 """XEP-0160 Offline Messages, version 1.0.1: what no session could take is kept, and delivered with its time.
 
 Messages are written in batches; the ticket of a message stays open until its row is committed. They are delivered, all
-of them and in order, to the first resource that becomes available with a priority that is not negative, and removed
-once they are on its stream.
+of them and in order, to the first resource that becomes available with a priority that is not negative, but for those
+that its client has already read in its archive. They are removed once the client has acknowledged them (XEP-0198), or
+without stream management once they are on its stream.
 
 Left out: expiry (XEP-0023), picking single messages (XEP-0013).
 """
 
 import uuid
 from collections import OrderedDict
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import Deferred
 
 from dynxmpp.config.model import non_empty, one_of
+from dynxmpp.core.interfaces import ArchivedCopies
 from dynxmpp.module import (
     JID,
     BatchWriter,
@@ -36,15 +43,14 @@ from dynxmpp.module import (
     qualified,
     section,
 )
+from dynxmpp.protocol.chat_states import is_content
 from dynxmpp.protocol.delay import DELAY_KEY, Delay
+from dynxmpp.protocol.hints import STORE, forbids_storing
+from dynxmpp.protocol.stanza_id import stanza_id_by
 from dynxmpp.wire.ns import NS_CLIENT
 from dynxmpp.wire.parse import parse_stanza
 
-NS_CHAT_STATES = "http://jabber.org/protocol/chatstates"
-NS_HINTS = "urn:xmpp:hints"
 _BODY = qualified(NS_CLIENT, "body")
-_THREAD = qualified(NS_CLIENT, "thread")
-_NO_STORE = (qualified(NS_HINTS, "no-store"), qualified(NS_HINTS, "no-storage"))
 #: Messages of one account when the access rule says nothing.
 DEFAULT_MAX_MESSAGES = 100
 #: Bytes that are put on a stream at a time; a client that does not keep up with that is cut off by its send queue.
@@ -142,12 +148,13 @@ class Offline(Module):
             raise StanzaError("service-unavailable", text="The recipient's offline queue is full")
         now = self.clock.seconds()
         self._last_id = max(self._last_id + 1, int(now * 1_000_000))
+        sent_at = now if context.sent_at is None else context.sent_at
         row = (
             account.domain,
             account.local,
             self._last_id,
             str(uuid.uuid4()),
-            datetime.fromtimestamp(now, UTC),
+            datetime.fromtimestamp(sent_at, UTC),
             stanza.to_bytes(),
         )
         ticket = context.open_ticket()
@@ -189,11 +196,11 @@ class Offline(Module):
                 target = self._target(session)
                 if target is None:
                     return  # gone again; what is left stays where it is
-                for _, sent_at, data in rows:
-                    delayed(bytes(data), sent_at, account.domain, target)
-                if not rows or self.sessions.get(target.jid) is not target:
-                    return  # a stream that ended under way may not have sent them: they stay
-                await self.database.execute(_DELETE, (account.domain, account.local, [row[0] for row in rows]))
+                taken = await self._hand_over(rows, account, target)
+                if taken:
+                    await self.database.execute(_DELETE, (account.domain, account.local, taken))
+                if len(taken) < len(rows) or not rows:
+                    return  # what has not arrived for certain stays
         finally:
             self._delivering.discard(account.bare)
             self._counts.pop(account.bare, None)
@@ -202,6 +209,32 @@ class Offline(Module):
                 self._again.discard(account.bare)
                 for able in self.sessions.top(account.bare)[:1]:
                     self.session_available(able)
+
+    async def _hand_over(self, rows: Sequence[tuple[Any, ...]], account: JID, session: Session) -> list[str]:
+        """Sends a page; gives those of its messages that the client has, once it is known of all."""
+        taken: list[str] = []
+        left = len(rows)
+        done: Deferred[None] = Deferred()
+
+        def heard(uid: str, has_arrived: bool) -> None:
+            nonlocal left
+            left -= 1
+            if has_arrived:
+                taken.append(uid)
+            if not left:
+                done.callback(None)
+
+        copies = session.slots.get(ArchivedCopies, ())
+        for uid, sent_at, data in rows:
+            stanza = parse_stanza(bytes(data))
+            if copies and stanza_id_by(stanza, account.bare) in copies:
+                heard(uid, True)
+                continue
+            late = stanza.appended(Delay(sent_at, account.domain).to_bytes(), DELAY_KEY)
+            session.deliver_stored(late, late.to_bytes(), partial(heard, uid))
+        if rows:
+            await done
+        return taken
 
     def _target(self, session: Session) -> Session | None:
         """The session that asked if it can still take messages, else another one of the account."""
@@ -227,16 +260,8 @@ class Offline(Module):
 
 
 def worth_keeping(stanza: Stanza) -> bool:
-    """Section 3: not what is only about this moment, and not what its sender (XEP-0334) wants forgotten."""
+    """Section 3: not what is only about this moment, unless its sender (XEP-0334) wants it otherwise."""
     keys = stanza.child_keys
-    if any(hint in keys for hint in _NO_STORE):
+    if forbids_storing(keys):
         return False
-    if _BODY in keys:
-        return True
-    return any(key != _THREAD and not key.startswith((NS_CHAT_STATES + " ", NS_HINTS + " ")) for key in keys)
-
-
-def delayed(data: bytes, sent_at: datetime, domain: str, session: Session) -> None:
-    """Delivers a kept message with the time at which it was sent (XEP-0203)."""
-    stanza = parse_stanza(data).appended(Delay(sent_at, domain).to_bytes(), DELAY_KEY)
-    session.deliver(stanza, stanza.to_bytes())
+    return _BODY in keys or STORE in keys or any(map(is_content, keys))
