@@ -4,7 +4,7 @@ documented, its tables are declared, and nothing is left of a domain or an accou
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from random import Random
 from typing import Any, cast, get_args
@@ -17,7 +17,7 @@ from twisted.words.xish import domish
 
 from dynxmpp.auth.accounts import Accounts
 from dynxmpp.auth.rdbms import RdbmsAuth
-from dynxmpp.config.model import Section, is_section, options_of
+from dynxmpp.config.model import Option, Section, is_section, options_of
 from dynxmpp.config.modules import DEFAULT_MODULES, IqDisc
 from dynxmpp.core.interfaces import AccountRemover, Stored
 from dynxmpp.db.migrations import Migration, migrate
@@ -25,6 +25,7 @@ from dynxmpp.domains.remover import DomainRemover, Place
 from dynxmpp.domains.store import DomainStore
 from dynxmpp.module import JID, Module
 from dynxmpp.module_loader import discover, stop_modules
+from dynxmpp.modules.mam.config import MamConfig, PmArchive
 from tests.config.test_documentation import default_text, type_text
 from tests.fixtures.dialogue import Host, TestSession
 from tests.fixtures.postgres import DatabaseTestCase
@@ -126,23 +127,27 @@ class Options(TestCase):
     def setUp(self) -> None:
         self.rows = tables_of(PAGE)
 
-    def sections(self, name: str, model: type[Section], opening: str = "[{}]") -> Iterable[tuple[str, type[Section]]]:
-        """The headings that a module needs, and what each is about: its own section, and those within."""
-        yield (name if opening == "[{}]" and not name.count(".") else opening.format(f"modules.{name}")), model
-        for option in options_of(model).values():
+    def sections(
+        self, name: str, model: type[Section], opening: str = "[{}]", taken_over: Collection[str] = ()
+    ) -> Iterable[tuple[str, list[Option]]]:
+        """The headings that a module needs, and the options below each: its own section, and those within.
+
+        What a section takes over from the one around it is said there.
+        """
+        options = [option for option in options_of(model).values() if option.name not in taken_over]
+        yield (name if opening == "[{}]" and not name.count(".") else opening.format(f"modules.{name}")), options
+        for option in options:
+            inherited = options_of(model) if option.traits.get("inherits") else ()
             for part in (option.type, *get_args(option.type)):
                 if is_section(part) and part is not IqDisc:
                     brackets = "[[{}]]" if part is not option.type and Ellipsis in get_args(option.type) else "[{}]"
-                    yield from self.sections(f"{name}.{option.name}", part, brackets)
+                    yield from self.sections(f"{name}.{option.name}", part, brackets, inherited)
 
     def test_every_option(self) -> None:
         for name, cls in MODULES.items():
-            for heading, model in self.sections(name, cls.config_model):
+            for heading, options in self.sections(name, cls.config_model):
                 with self.subTest(heading=heading):
-                    expected = {
-                        option.name: (type_text(option.type), default_text(option))
-                        for option in options_of(model).values()
-                    }
+                    expected = {option.name: (type_text(option.type), default_text(option)) for option in options}
                     documented = {row[0]: (row[1], row[2]) for row in self.rows.get(heading, [])[2:]}
                     self.assertEqual(
                         {key: tuple(cells(f"|{type_}|{default}|")) for key, (type_, default) in expected.items()},
@@ -157,10 +162,11 @@ class Options(TestCase):
 
     def test_what_is_not_used_is_marked(self) -> None:
         for name, cls in MODULES.items():
-            for heading, model in self.sections(name, cls.config_model):
+            for heading, options in self.sections(name, cls.config_model):
+                unused_ones = {option.name for option in options if option.traits.get("unused", False)}
                 for row in self.rows.get(heading, [])[2:]:
                     with self.subTest(heading=heading, key=row[0]):
-                        unused = options_of(model)[row[0]].traits.get("unused", False)
+                        unused = row[0] in unused_ones
                         self.assertEqual(unused, row[3].startswith("*unused*"))
                         self.assertTrue(row[3])
 
@@ -175,7 +181,8 @@ class Tables(DatabaseTestCase):
             with self.subTest(module=name):
                 before = await self.present()
                 await migrate(self.db, cls.migrations)
-                self.assertEqual({stored.table for stored in cls.stored}, await self.present() - before)
+                declared = {*(stored.table for stored in cls.stored), *cls.removed_here}
+                self.assertEqual(declared, await self.present() - before)
 
     async def test_primary_keys_begin_with_the_tenant(self) -> None:
         await migrate(self.db, [step for cls in MODULES.values() for step in cls.migrations])
@@ -213,12 +220,16 @@ PLACES: tuple[Stored, ...] = (
     *(stored for cls in MODULES.values() for stored in cls.stored),
 )
 
+#: What a module is told where without anything it would keep nothing.
+CONFIGS: dict[str, Section] = {"mod_mam_meta": MamConfig(pm=PmArchive(user_prefs_store="rdbms"))}
+
 #: What a client does so that each module has something of its account.
 REQUESTS = (
     "<query xmlns='jabber:iq:roster'><item jid='benvolio@{domain}' name='B'><group>x</group></item></query>",
     "<vCard xmlns='vcard-temp'><FN>{account}</FN></vCard>",
     "<query xmlns='jabber:iq:private'><note xmlns='urn:example:note'>{account}</note></query>",
     "<block xmlns='urn:xmpp:blocking'><item jid='tybalt@{domain}'/></block>",
+    "<prefs xmlns='urn:xmpp:mam:2' default='always'><never><jid>tybalt@{domain}</jid></never><always/></prefs>",
 )
 
 Row = tuple[str, tuple[Any, ...]]
@@ -291,7 +302,7 @@ class Removal(DatabaseTestCase):
         accounts = Accounts([auth], secret=b"secret", iterations=1)
         self.database = LateWrites(self.db)
         self.host = Host(
-            list(MODULES.values()),
+            [(cls, CONFIGS[name]) if name in CONFIGS else cls for name, cls in MODULES.items()],
             database=self.database,
             accounts=cast(Any, accounts),
             clock=cast(Any, reactor),
@@ -336,9 +347,23 @@ class Removal(DatabaseTestCase):
             xml = request.format(account=account, domain=domain)
             reply = await session.asks(f"<iq type='set' id='{number}'>{xml}</iq>")
             self.assertEqual("result", reply["type"], reply.toXml())
+        tokens: Any = self.host_type.modules["mod_fast_auth_token"]
+        await tokens.issue(session.jid, "d4565fa7-4d72-4749-b3d3-740edbf87770", "HT-SHA-256-NONE", b"credential")
         session.sends(f"<presence type='subscribe' to='{friend}@{domain}'/>")
         session.sends(f"<message type='chat' to='{friend}@{domain}'><body>from {account}</body></message>")
+        await self.written()
+        await self.searches(session)
         return session
+
+    async def searches(self, session: TestSession) -> None:
+        """Has the words of an archive indexed, as a search does with messages that are old enough."""
+        archive: Any = self.host_type.modules["mod_mam_meta"]
+        number = await archive.owners.get(session.jid.domain, 0, session.jid.local)
+        await self.db.execute(
+            "INSERT INTO mam_search SELECT archive, id, array_to_tsvector(ARRAY[%s]) FROM mam_message"
+            " WHERE archive = %s ON CONFLICT DO NOTHING",
+            (session.jid.domain, number),
+        )
 
     def session(self, jid: str) -> TestSession:
         return self.host.session(jid, account=False)
@@ -347,7 +372,7 @@ class Removal(DatabaseTestCase):
         """Until what modules write in batches is in the database."""
         await self.host.settle()
         for module in self.host_type:
-            writer = getattr(module, "_writer", None)
+            writer = getattr(module, "_writer", None) or getattr(module, "store", None)
             if writer is not None:
                 await writer.flush()
 
@@ -357,27 +382,37 @@ class Removal(DatabaseTestCase):
             "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"
         ):
             columns.setdefault(table, []).append(column)
+        archives: dict[str | None, tuple[str | None, str | None]] = {
+            str(number): (server, name)
+            for number, server, name in await self.db.query("SELECT id, server, name FROM mam_archive")
+        }
         found = Counter[tuple[str | None, str | None, Row]]()
         for table, names in columns.items():
             texts = ", ".join(f"{name}::text" for name in names)
             for values in await self.db.query(f"SELECT {texts} FROM {table}"):
                 row = dict(zip(names, (unhexed(value) for value in values), strict=True))
                 # By the names of the columns, so that a table that nobody has declared is seen too.
-                domain = row["domain"] if table == "domain_settings" else row.get("server")
-                found[domain, row.get("username"), (table, tuple(row.values()))] += 1
+                domain, user = archives.get(row.get("archive"), (row.get("server"), row.get("username")))
+                if table == "domain_settings":
+                    domain = row["domain"]
+                elif table == "mam_archive":
+                    user = row["name"]
+                found[domain, user, (table, tuple(row.values()))] += 1
         return Rows(found)
 
     async def test_everybody_has_something_in_every_table(self) -> None:
         """Else the tests below would show nothing: a new module has to be given something to keep."""
         rows = await self.rows()
-        for stored in PLACES:
+        tables = [(stored.table, stored.user is not None) for stored in PLACES]
+        tables += [(table, True) for cls in MODULES.values() for table in cls.removed_here]
+        for table, by_user in tables:
             for domain in ("montague.example", "capulet.example"):
                 for user in ("first", "second"):
-                    with self.subTest(table=stored.table, domain=domain, user=user):
-                        owned = rows.of(domain, None if stored.user is None else user)
-                        self.assertIn(stored.table, {table for table, _ in owned})
-                with self.subTest(table=stored.table, domain=domain):
-                    self.assertIn(stored.table, rows.naming(domain))
+                    with self.subTest(table=table, domain=domain, user=user):
+                        owned = rows.of(domain, user if by_user else None)
+                        self.assertIn(table, {name for name, _ in owned})
+                with self.subTest(table=table, domain=domain):
+                    self.assertIn(table, rows.naming(domain))
 
     async def remove_domain(self, domain: str) -> None:
         """As the server does it: not served any more, sessions end, rows go; some of them are written too late."""

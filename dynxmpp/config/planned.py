@@ -4,16 +4,13 @@ As soon as a module brings a model of its own under the same name, that one is u
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from dynxmpp.config.model import (
     IntOrInfinity,
     Mistake,
-    Moved,
     Section,
     non_empty,
-    non_negative,
-    one_of,
     only,
     option,
     positive,
@@ -22,100 +19,6 @@ from dynxmpp.config.model import (
 )
 from dynxmpp.config.modules import IqDisc
 from dynxmpp.config.report import quoted
-
-#: For an option that names code of another server: only what is built in there can be named.
-_BUILT_IN_CALLBACK: Final = one_of("mod_mam_utils", kind="callback module")
-_NO_CALLBACK: Final = one_of("none", kind="callback module")
-
-_ARCHIVE_BACKENDS: Final = one_of("rdbms", unavailable=("cassandra", "elasticsearch", "riak"), kind="backend")
-
-
-# -- mod_mam_meta -----------------------------------------------------------------------------------------------------
-
-
-@section
-class AsyncWriter(Section):
-    """`async_writer`: rows are written in batches. Times are milliseconds."""
-
-    enabled: bool = option(default=True)
-    flush_interval: int = option(default=2000, check=non_negative)
-    batch_size: int = option(default=30, check=positive)
-    pool_size: int | None = option(default=None, check=positive, unused=True)
-
-
-@section
-class Cache(Section):
-    """`cache`: what is known about an archive's owner. Times are minutes."""
-
-    module: Literal["internal", "mod_cache_users"] = option(default="internal", unused=True)
-    strategy: Literal["fifo", "lru"] = option(default="fifo", unused=True)
-    time_to_live: IntOrInfinity = option(default=480, check=positive)
-    number_of_segments: int = option(default=3, check=positive, unused=True)
-
-
-@section(
-    moved={
-        "flush_interval": Moved("async_writer.flush_interval"),
-        "max_batch_size": Moved("async_writer.batch_size"),
-    },
-    refused={"riak": "backend riak is not available in this server"},
-)
-class ArchiveOptions(Section):
-    """What `mod_mam_meta`, its `pm` and its `muc` have in common; the two take over what they do not say themselves."""
-
-    backend: str = option(default="rdbms", check=_ARCHIVE_BACKENDS)
-    no_stanzaid_element: bool = option(default=False)
-    archive_chat_markers: bool = option(default=False)
-    message_retraction: bool = option(default=True)
-    full_text_search: bool = option(default=True)
-    user_prefs_store: str | None = option(
-        default=None, check=one_of("rdbms", "mnesia", unavailable=("cassandra",), kind="store of preferences")
-    )
-    default_result_limit: int = option(default=50, check=non_negative)
-    max_result_limit: int = option(default=50, check=non_negative)
-    enforce_simple_queries: bool = option(default=False)
-    delete_domain_limit: IntOrInfinity = option(default=float("inf"), check=positive)
-    async_writer: AsyncWriter = option(factory=AsyncWriter, shorthand="enabled")
-    cache_users: bool = option(default=True)
-
-    is_archivable_message: str = option(default="mod_mam_utils", check=_BUILT_IN_CALLBACK, unused=True)
-    send_message: str = option(default="mod_mam_utils", check=_BUILT_IN_CALLBACK, unused=True)
-    extra_fin_element: str = option(default="none", check=_NO_CALLBACK, unused=True)
-    extra_lookup_params: str = option(default="none", check=_NO_CALLBACK, unused=True)
-    async_writer_rdbms_pool: str | None = option(default=None, check=non_empty, unused=True)
-    rdbms_message_format: Literal["internal", "simple"] = option(default="internal", unused=True)
-    simple: bool = option(default=False, unused=True)
-    db_jid_format: Literal["mam_jid_mini", "mam_jid_rfc", "mam_jid_rfc_trust"] | None = option(
-        default=None, unused=True
-    )
-    db_message_format: Literal["mam_message_compressed_eterm", "mam_message_eterm", "mam_message_xml"] | None = option(
-        default=None, unused=True
-    )
-
-
-@section
-class PmArchive(ArchiveOptions):
-    """[modules.mod_mam_meta.pm]: archives of accounts."""
-
-    archive_groupchats: bool = option(default=False)
-    same_mam_id_for_peers: bool = option(default=False)
-
-
-@section
-class MucArchive(ArchiveOptions):
-    """[modules.mod_mam_meta.muc]: archives of the rooms below `host`."""
-
-    host: str = option(default="conference.@HOST@", check=subdomain_template)
-
-
-@section
-class Mam(ArchiveOptions):
-    """[modules.mod_mam_meta]: nothing is archived for accounts without `pm`, nothing for rooms without `muc`."""
-
-    pm: PmArchive | None = option(default=None, inherits=True)
-    muc: MucArchive | None = option(default=None, inherits=True)
-    cache: Cache = option(factory=Cache)
-
 
 # -- mod_muc_light ----------------------------------------------------------------------------------------------------
 
@@ -202,47 +105,6 @@ class DomainIsolation(Section):
 
 
 @section
-class CarbonCopy(Section):
-    """[modules.mod_carboncopy]"""
-
-    iqdisc: IqDisc = option(factory=IqDisc, unused=True)
-
-
-@section
-class Csi(Section):
-    """[modules.mod_csi]"""
-
-    buffer_max: IntOrInfinity = option(default=20, check=non_negative)
-
-
-def positive_unless_word(value: Any) -> Any:
-    """A check: a number is greater than zero."""
-    return value if isinstance(value, str) else positive(value)
-
-
-@section
-class StaleH(Section):
-    """[modules.mod_stream_management.stale_h]: remembering `h` after a session is gone. Times are seconds."""
-
-    enabled: bool = option(default=False)
-    repeat_after: int = option(default=1800, check=positive)
-    geriatric: int = option(default=3600, check=positive)
-
-
-@section
-class StreamManagement(Section):
-    """[modules.mod_stream_management]. Times are seconds."""
-
-    backend: Literal["mnesia", "cets"] = option(default="mnesia", unused=True)
-    buffer: bool = option(default=True)
-    buffer_max: IntOrInfinity | Literal["no_buffer"] = option(default=100, check=positive_unless_word)
-    ack: bool = option(default=True)
-    ack_freq: int | Literal["never"] = option(default=1, check=positive_unless_word)
-    resume_timeout: int = option(default=600, check=positive)
-    stale_h: StaleH = option(factory=StaleH)
-
-
-@section
 class Adhoc(Section):
     """[modules.mod_adhoc]"""
 
@@ -251,11 +113,7 @@ class Adhoc(Section):
 
 
 PLANNED: Final[Mapping[str, type[Section]]] = {
-    "mod_mam_meta": Mam,
     "mod_muc_light": MucLight,
     "mod_domain_isolation": DomainIsolation,
-    "mod_carboncopy": CarbonCopy,
-    "mod_csi": Csi,
-    "mod_stream_management": StreamManagement,
     "mod_adhoc": Adhoc,
 }

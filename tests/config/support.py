@@ -12,6 +12,7 @@ from twisted.trial.unittest import TestCase
 
 from dynxmpp.config.loader import Config, ConfigErrors, load_config
 from dynxmpp.config.model import Section, non_negative, option, section
+from dynxmpp.modules.mam.config import MamConfig
 
 
 @section
@@ -47,6 +48,7 @@ MODELS: Mapping[str, type[Section]] = {
     "mod_disco": Disco,
     "mod_ping": Ping,
     "mod_static_only": StaticOnly,
+    "mod_mam_meta": MamConfig,
 }
 
 #: The least that a file needs for a server that somebody can log in to.

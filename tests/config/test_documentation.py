@@ -46,19 +46,10 @@ SECTIONS: dict[str, tuple[type[Section], type[Section] | None]] = {
     "[[host_config]]": (override.HostOverride, None),
     "[host_config.general]": (override.HostGeneral, None),
     "iqdisc": (modules.IqDisc, None),
-    "[modules.mod_mam_meta]": (planned.Mam, None),
-    "[modules.mod_mam_meta.pm]": (planned.PmArchive, planned.ArchiveOptions),
-    "[modules.mod_mam_meta.muc]": (planned.MucArchive, planned.ArchiveOptions),
-    "[modules.mod_mam_meta.async_writer]": (planned.AsyncWriter, None),
-    "[modules.mod_mam_meta.cache]": (planned.Cache, None),
     "[modules.mod_muc_light]": (planned.MucLight, None),
     "[[modules.mod_muc_light.config_schema]]": (planned.RoomField, None),
     "[modules.mod_muc_light.cache_affs]": (planned.AffiliationCache, None),
     "[modules.mod_domain_isolation]": (planned.DomainIsolation, None),
-    "[modules.mod_carboncopy]": (planned.CarbonCopy, None),
-    "[modules.mod_csi]": (planned.Csi, None),
-    "[modules.mod_stream_management]": (planned.StreamManagement, None),
-    "[modules.mod_stream_management.stale_h]": (planned.StaleH, None),
     "[modules.mod_adhoc]": (planned.Adhoc, None),
 }
 
@@ -73,7 +64,6 @@ CONTAINERS: set[type[Section]] = {
     listen.HttpHandler,
     listen.ApiHandler,
     services.Services,
-    planned.ArchiveOptions,
 }
 
 

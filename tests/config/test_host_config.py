@@ -4,7 +4,7 @@ from typing import Any
 
 from dynxmpp.config.loader import Config
 from dynxmpp.config.model import Section, option, section
-from dynxmpp.config.planned import Mam
+from dynxmpp.config.planned import Adhoc
 from tests.config.support import MODELS, PGSQL, ConfigTestCase, Disco, Ping, Roster
 
 
@@ -142,14 +142,13 @@ class ModulesTests(ConfigTestCase):
 
 class PlannedModulesTests(ConfigTestCase):
     def test_configured_and_warned_of(self) -> None:
-        config = self.load(modules={"mod_mam": {"pm": {}}})
+        config = self.load(modules={"mod_adhoc": {}})
         for host in config.host_types.values():
-            self.assertIsInstance(host.modules["mod_mam_meta"], Mam)
-            self.assertNotIn("mod_mam", host.modules)
+            self.assertEqual(host.modules["mod_adhoc"], Adhoc())
         self.assertEqual(
             config.warnings,
             tuple(
-                f'modules.mod_mam_meta: configured for "{name}" and checked, but not served by this version yet'
+                f'modules.mod_adhoc: configured for "{name}" and checked, but not served by this version yet'
                 for name in ("example.com", "basic")
             ),
         )

@@ -6,13 +6,8 @@ from typing import Any
 from dynxmpp.config.planned import (
     PLANNED,
     AffiliationCache,
-    AsyncWriter,
-    Cache,
-    Mam,
     MucLight,
-    PmArchive,
     RoomField,
-    StreamManagement,
 )
 from tests.config.support import ConfigTestCase
 
@@ -41,70 +36,6 @@ class EveryModuleTests(PlannedTestCase):
             with self.subTest(name=name):
                 [line] = self.mistakes(name, {"zzzzzz": 1})
                 self.assertTrue(line.startswith("zzzzzz: unexpected key"), line)
-
-
-class MamTests(PlannedTestCase):
-    def mam(self, **keys: Any) -> Mam:
-        return self.module("mod_mam_meta", keys)
-
-    def test_off_without_sections(self) -> None:
-        mam = self.mam()
-        self.assertEqual((mam.pm, mam.muc), (None, None))
-        self.assertEqual((mam.default_result_limit, mam.max_result_limit), (50, 50))
-        self.assertEqual((mam.full_text_search, mam.message_retraction, mam.user_prefs_store), (True, True, None))
-        self.assertEqual(mam.async_writer, AsyncWriter(enabled=True, flush_interval=2000, batch_size=30))
-        self.assertEqual(mam.cache, Cache(time_to_live=480))
-
-    def test_empty_sections(self) -> None:
-        mam = self.mam(pm={}, muc={})
-        self.assertEqual(mam.pm, PmArchive())
-        assert mam.muc is not None
-        self.assertEqual(mam.muc.host, "conference.@HOST@")
-
-    def test_inheritance(self) -> None:
-        mam = self.mam(
-            archive_chat_markers=True,
-            max_result_limit=10,
-            flush_interval=100,
-            user_prefs_store="rdbms",
-            pm={"max_result_limit": 20, "archive_groupchats": True},
-            muc={"host": "muclight.@HOST@", "async_writer": {"batch_size": 5}, "user_prefs_store": "mnesia"},
-        )
-        assert mam.pm is not None
-        assert mam.muc is not None
-        self.assertEqual((mam.pm.archive_chat_markers, mam.muc.archive_chat_markers), (True, True))
-        self.assertEqual((mam.pm.max_result_limit, mam.muc.max_result_limit), (20, 10))
-        self.assertEqual((mam.pm.user_prefs_store, mam.muc.user_prefs_store), ("rdbms", "mnesia"))
-        self.assertEqual(mam.pm.async_writer, AsyncWriter(flush_interval=100))
-        self.assertEqual(mam.muc.async_writer, AsyncWriter(flush_interval=100, batch_size=5))
-
-    def test_mistakes(self) -> None:
-        cases: Cases = [
-            ({"backend": "riak", "pm": {}}, [f"backend: backend riak {UNAVAILABLE} (allowed: rdbms)"]),
-            ({"pm": {"backend": "cassandra"}}, [f"pm.backend: backend cassandra {UNAVAILABLE} (allowed: rdbms)"]),
-            (
-                {"user_prefs_store": "cassandra", "pm": {}, "muc": {}},
-                [f"user_prefs_store: store of preferences cassandra {UNAVAILABLE} (allowed: rdbms, mnesia)"],
-            ),
-            ({"muc": {"host": "a b.@HOST@"}}, ['muc.host: invalid subdomain template "a b.@HOST@"']),
-            ({"pm": {"host": "a.@HOST@"}}, ["pm.host: unexpected key"]),
-            (
-                {"muc": {"archive_groupchats": True}},
-                ["muc.archive_groupchats: unexpected key (did you mean archive_chat_markers?)"],
-            ),
-            ({"pm": True}, ["pm: must be a section, not a boolean"]),
-            ({"send_message": "mine"}, ['send_message: unknown callback module "mine" (allowed: mod_mam_utils)']),
-            ({"riak": {}}, ["riak: backend riak is not available in this server"]),
-            ({"cache": {"strategy": "random"}}, ['cache.strategy: unknown value "random" (allowed: fifo, lru)']),
-            (
-                {"async_writer": {"batch_size": 0}, "pm": {}},
-                ["async_writer.batch_size: must be greater than zero, not 0"],
-            ),
-            ({"max_result_limit": -1, "muc": {}}, ["max_result_limit: must not be negative, but is -1"]),
-        ]
-        for keys, lines in cases:
-            with self.subTest(keys=keys):
-                self.assertEqual(self.mistakes("mod_mam_meta", keys), lines)
 
 
 class MucLightTests(PlannedTestCase):
@@ -165,20 +96,3 @@ class MucLightTests(PlannedTestCase):
         for keys, lines in cases:
             with self.subTest(keys=keys):
                 self.assertEqual(self.mistakes("mod_muc_light", keys), lines)
-
-
-class StreamManagementTests(PlannedTestCase):
-    def test_words_and_numbers(self) -> None:
-        self.assertEqual(
-            self.module("mod_stream_management", {"buffer_max": "no_buffer", "ack_freq": "never"}),
-            StreamManagement(buffer_max="no_buffer", ack_freq="never"),
-        )
-        self.assertEqual(self.module("mod_stream_management", {"buffer_max": "infinity"}).buffer_max, math.inf)
-        self.assertEqual(
-            self.mistakes("mod_stream_management", {"buffer_max": "none", "ack_freq": 0, "stale_h": {"geriatric": 0}}),
-            [
-                'buffer_max: must be an integer or "infinity" or "no_buffer", not "none"',
-                "ack_freq: must be greater than zero, not 0",
-                "stale_h.geriatric: must be greater than zero, not 0",
-            ],
-        )

@@ -6,16 +6,17 @@ from twisted.trial.unittest import TestCase
 
 from dynxmpp.config.listen import DomainHandler
 from dynxmpp.config.loader import Config, load_config
-from dynxmpp.config.planned import DomainIsolation, Mam, MucLight
+from dynxmpp.config.planned import DomainIsolation, MucLight
 from dynxmpp.config.pools import EmbeddedConnection, PgsqlConnection
 from dynxmpp.config.services import ServiceDomainDb
+from dynxmpp.modules.mam.config import MamConfig
 from tests.config.support import MODELS
 
 ETC = Path(__file__).parents[2] / "etc"
 
 
 def load(name: str) -> Config:
-    return load_config(ETC / name, {name: MODELS[name] for name in ("mod_roster", "mod_disco")})
+    return load_config(ETC / name, {name: MODELS[name] for name in ("mod_roster", "mod_disco", "mod_mam_meta")})
 
 
 class ArticleTests(TestCase):
@@ -74,22 +75,16 @@ class ArticleTests(TestCase):
         self.assertEqual(http.handlers, (DomainHandler(host="localhost", path="/api"),))
         self.assertNotIn("mod_mam_meta", config.host_types["basic"].modules)
         mam = config.host_types["advanced"].modules["mod_mam_meta"]
-        assert isinstance(mam, Mam)
+        assert isinstance(mam, MamConfig)
         self.assertIsNotNone(mam.pm)
         self.assertIsNone(mam.muc)
-        self.assertEqual(
-            config.warnings,
-            (
-                'host_config["advanced"].modules.mod_mam_meta: configured for "advanced" and checked, but not served '
-                "by this version yet",
-            ),
-        )
+        self.assertEqual(config.warnings, ())
 
     def test_load_test(self) -> None:
         config = load("article/4-load-test.toml")
         for host in config.host_types.values():
             mam, rooms = host.modules["mod_mam_meta"], host.modules["mod_muc_light"]
-            assert isinstance(mam, Mam)
+            assert isinstance(mam, MamConfig)
             assert mam.muc is not None
             assert isinstance(rooms, MucLight)
             self.assertEqual(mam.muc.host, rooms.host)
