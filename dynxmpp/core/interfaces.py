@@ -42,6 +42,9 @@ class Database(Protocol):
     async def execute(self, sql: str, params: Sequence[object] = ()) -> int:
         """The number of rows that one statement touched."""
 
+    def call_soon(self, function: Callable[[], None]) -> None:
+        """Calls `function` when the reactor has dealt with what it has read."""
+
     async def transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Runs `work`, commits when it returns, rolls back when it raises."""
 

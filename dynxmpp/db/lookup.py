@@ -1,10 +1,11 @@
 """LookupCombiner: many callers' look-ups, one statement.
 
-Look-ups gather while statements are in flight, and leave at once while there is room: nobody waits for company that may
-not come. A statement has a price of its own, about 150 us of this process, whatever it looks up.
+Look-ups gather while a statement is in flight, and otherwise until the reactor has dealt with what it has read: whoever
+asks in the same turn shares a statement, and nobody waits for company that may not come. A statement has a price of its
+own, whatever it looks up: 150 us of this process, and 400 us of PostgreSQL, which plans it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -19,6 +20,7 @@ class Queries(Protocol):
     """The part of a pool that look-ups need."""
 
     async def query(self, sql: str, params: Sequence[object] = ()) -> list[tuple[Any, ...]]: ...
+    def call_soon(self, function: Callable[[], None]) -> None: ...
 
 
 class LookupCombiner:
@@ -40,6 +42,7 @@ class LookupCombiner:
         self._max_rows = max_rows
         self._max_in_flight = max_in_flight
         self._in_flight = 0
+        self._is_due = False
         self._waiting: list[tuple[Row, Deferred[list[Row]]]] = []
 
     async def lookup(self, params: Row) -> list[Row]:
@@ -51,10 +54,13 @@ class LookupCombiner:
         # A Deferred that is cancelled takes itself out of the line; one whose statement runs is only not told.
         answer: Deferred[list[Row]] = Deferred()
         self._waiting.append((params, answer))
-        self._send()
+        if not self._is_due and self._in_flight < self._max_in_flight:
+            self._is_due = True
+            self._database.call_soon(self._send)
         return await answer
 
     def _send(self) -> None:
+        self._is_due = False
         while self._waiting and self._in_flight < self._max_in_flight:
             batch = [entry for entry in self._waiting[: self._max_rows] if not entry[1].called]
             del self._waiting[: self._max_rows]

@@ -113,6 +113,10 @@ class Database:
         """At least one connection is up."""
         return bool(self._all)
 
+    def call_soon(self, function: Callable[[], None]) -> None:
+        """Calls `function` when the reactor has dealt with what it has read."""
+        self._reactor.callLater(0, function)
+
     async def query(self, sql: str, params: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Run one statement in a transaction of its own and return its rows (none: an empty list)."""
         return await self._call(sql, params, _rows)

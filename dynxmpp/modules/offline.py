@@ -234,6 +234,8 @@ class Offline(Module):
             session.deliver_stored(late, late.to_bytes(), partial(heard, uid))
         if rows:
             await done
+        else:
+            session.slots.pop(ArchivedCopies, None)
         return taken
 
     def _target(self, session: Session) -> Session | None:

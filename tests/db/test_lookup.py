@@ -1,6 +1,6 @@
 """LookupCombiner: look-ups of one moment are one statement, and everybody gets the own rows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg2.errors
@@ -20,12 +20,20 @@ class Gate:
     def __init__(self) -> None:
         self.statements: list[list[Any]] = []
         self.waiting: list[Deferred[Rows]] = []
+        #: What is to be called at the end of the reactor's turn; None: each is a turn of its own.
+        self.turn: list[Callable[[], None]] | None = None
 
     async def query(self, sql: str, params: Sequence[object] = ()) -> Rows:
         self.statements.append(list(params))
         deferred: Deferred[Rows] = Deferred()
         self.waiting.append(deferred)
         return await deferred
+
+    def call_soon(self, function: Callable[[], None]) -> None:
+        if self.turn is None:
+            function()
+        else:
+            self.turn.append(function)
 
 
 class Combining(TestCase):
@@ -45,6 +53,16 @@ class Combining(TestCase):
         self.assertEqual([["{1}", '{"a"}']], self.gate.statements)
         self.gate.waiting[0].callback([(1, "x", 2), (1, "y", 3)])
         self.assertEqual([("x", 2), ("y", 3)], self.successResultOf(asked))
+
+    def test_who_asks_in_the_same_turn_shares_a_statement(self) -> None:
+        self.gate.turn = []
+        asked = [self.ask(n) for n in (1, 2)]
+        self.assertEqual([], self.gate.statements)
+        [end] = self.gate.turn
+        end()
+        self.assertEqual([["{1,2}"]], self.gate.statements)
+        self.gate.waiting.pop().callback([(2, "b"), (1, "a")])
+        self.assertEqual([[("a",)], [("b",)]], [self.successResultOf(one) for one in asked])
 
     def test_what_comes_meanwhile_is_one_statement(self) -> None:
         self.fill_flights()

@@ -33,6 +33,9 @@ class Watched:
         self._database = database
         self.statements: list[str] = []
 
+    def call_soon(self, function: Any) -> None:
+        self._database.call_soon(function)
+
     async def query(self, sql: str, params: Any = ()) -> Any:
         self.statements.append(sql)
         return await self._database.query(sql, params)

@@ -266,7 +266,7 @@ class DatabaseTrouble(Archived):
             raise problem
 
         lookups = self.module.reading._lookups
-        for pages in lookups._pages.values():
+        for pages in (*lookups._pages.values(), *lookups._counted_pages.values()):
             self.patch(pages, "_database", Spoiled(query))
         self.patch(lookups, "_database", Spoiled(query))
 
@@ -294,6 +294,9 @@ class DatabaseTrouble(Archived):
 class Spoiled:
     def __init__(self, query: Any) -> None:
         self.query = query
+
+    def call_soon(self, function: Any) -> None:
+        function()
 
 
 class WithoutAnArchive(Archived):

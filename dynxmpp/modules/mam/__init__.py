@@ -17,12 +17,16 @@ from dynxmpp.module import (
     Module,
     ModuleContext,
     Phase,
+    Session,
+    StanzaError,
     Target,
+    Unavailable,
     Xep,
     iq_get,
     iq_set,
 )
 from dynxmpp.modules.mam import retraction
+from dynxmpp.modules.mam.arrivals import Arrivals
 from dynxmpp.modules.mam.config import ArchiveOptions, MamConfig, PmArchive
 from dynxmpp.modules.mam.counts import Counts
 from dynxmpp.modules.mam.ids import ArchiveIds
@@ -69,6 +73,7 @@ class Mam(Module):
         )
         self.store = ArchiveStore(context.database, context.clock, self.ids, options.async_writer)
         self.removal = Removal(context, self.owners, self.store, options.delete_domain_limit)
+        arrivals = Arrivals()
         self.counts = Counts(context.database, context.clock)
         lookups = Lookups(context.database, self.counts, Search(context.database, context.clock))
         self.retentions = tuple(self._retentions(config))
@@ -78,8 +83,10 @@ class Mam(Module):
         if config.pm is not None:
             self.preferences = self._preferences(config.pm, ACCOUNT)
             wants: Wants | None = self.preferences.wants if self.preferences.enabled else None
-            self.writing = Writing(context, config.pm, self.owners, self.store, self._retractions(config.pm), wants)
-            self.reading = Reading(context, self.owners, self.store, lookups, config.pm, is_room=False)
+            self.writing = Writing(
+                context, config.pm, self.owners, self.store, arrivals, self._retractions(config.pm), wants
+            )
+            self.reading = Reading(context, self.owners, self.store, arrivals, lookups, config.pm, is_room=False)
             self.features = self.account_features = pm_features(config.pm)
         if config.muc is not None:
             self.rooms = Rooms(
@@ -87,11 +94,12 @@ class Mam(Module):
                 config.muc,
                 self.owners,
                 self.store,
+                arrivals,
                 self.removal,
                 self._retractions(config.muc),
                 self._preferences(config.muc, ROOM),
                 features(config.muc),
-                Reading(context, self.owners, self.store, lookups, config.muc, is_room=True),
+                Reading(context, self.owners, self.store, arrivals, lookups, config.muc, is_room=True),
             )
             self.host_type.provide(RoomArchive, self.rooms)
 
@@ -157,6 +165,13 @@ class Mam(Module):
     @iq_get(NS_MAM_2, "prefs", at=Target.ACCOUNT)
     def _answer_prefs(self, iq: IQ) -> Awaitable[Answer]:
         return self.preferences.answer(iq.recipient, iq, allowed=iq.from_own_account)
+
+    async def bound(self, session: Session) -> bytes:
+        """What Bind 2 tells a client of its archive (XEP-0386 4.1). Raises Unavailable."""
+        try:
+            return b"" if self.reading is None else await self.reading.metadata(Owner.account(session.jid))
+        except StanzaError as problem:
+            raise Unavailable(str(problem)) from problem
 
     # -- removal
 

@@ -114,6 +114,26 @@ class Counts:
         rows = await self._walks(remote).walk.lookup((archive, remote, low, high))
         return int(rows[0][0])
 
+    def walk(self, archive: int, remote: str | None, id_: int) -> tuple[int, int, int]:
+        """How to count the messages before `id_`: (since, upto, more) for "those from `since` to `upto`, and `more`".
+
+        What was remembered is right if `confirms()`; what was not is to be walked from the beginning.
+        """
+        remembered = self._remembered(archive, remote)
+        upto = min(id_ - 1, ids.MAX_ID)
+        if remembered is None:
+            return 0, upto, 0
+        since, before = remembered.nearest(id_ - 1)
+        return since, upto, before
+
+    def confirms(self, archive: int, remote: str | None, first: int | None) -> bool:
+        """Does what was remembered fit an archive whose first message is `first`? If not, it is forgotten."""
+        remembered = self._remembered(archive, remote)
+        if remembered is None or remembered.ids[0] == first:
+            return True
+        self.forget(archive)
+        return False
+
     async def start(self, archive: int, remote: str | None, low: int, skip: int) -> tuple[int, int]:
         """Where to begin when `skip` messages from `low` on are to be left out: (id, how many to leave out there)."""
         if skip <= FEW:

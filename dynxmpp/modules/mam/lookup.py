@@ -6,10 +6,10 @@ there: that tells an unknown id from one at the end. Only in simple queries it i
 Counted is what is not known from the page itself: a page that is not full has seen the end of the set.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from dynxmpp.module import Database, LookupCombiner
-from dynxmpp.modules.mam.counts import IN_ORDER, Counts
+from dynxmpp.modules.mam.counts import FEW, IN_ORDER, Counts
 from dynxmpp.modules.mam.paging import (
     NOTHING,
     PAGE_BYTES,
@@ -23,24 +23,51 @@ from dynxmpp.modules.mam.query import Filters, Page, Query, unknown_id
 from dynxmpp.modules.mam.search import Search
 
 # What is too much for one page comes without its stanza. The message at the edge is not sent and does not count.
-_PAGE: Final = """
-SELECT q.n, found.* FROM unnest(
-    %s::integer[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[],
-    %s::boolean[]
-) WITH ORDINALITY AS q (archive, remote, low, high, edge, size, skip, resource, individual, n)
-CROSS JOIN LATERAL (
+_ROWS: Final = """
     SELECT id, source, CASE WHEN passed IS NULL OR passed + octet_length(stanza) <= {bytes} THEN stanza END FROM (
         SELECT id, source, stanza, sum(CASE WHEN id <> q.edge THEN octet_length(stanza) END)
             OVER (ORDER BY id {order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS passed
         FROM (
             SELECT m.id, m.source, m.stanza FROM mam_message AS m
-            WHERE m.archive = q.archive {remote} AND m.id BETWEEN q.low AND q.high
-                AND (q.resource IS NULL OR m.resource = q.resource) AND NOT (q.individual AND m.groupchat)
+            WHERE m.archive = q.archive {remote} AND m.id BETWEEN q.low AND q.high {more}
             ORDER BY m.id {order} LIMIT q.size OFFSET q.skip
         ) AS page
     ) AS measured
-) AS found
 """
+_PAGE: Final = (
+    """
+SELECT q.n, found.* FROM unnest(
+    %s::integer[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[],
+    %s::boolean[]
+) WITH ORDINALITY AS q (archive, remote, low, high, edge, size, skip, resource, individual, n)
+CROSS JOIN LATERAL ("""
+    + _ROWS
+    + ") AS found"
+)
+_MORE: Final = "AND (q.resource IS NULL OR m.resource = q.resource) AND NOT (q.individual AND m.groupchat)"
+_FEW: Final = """
+        (SELECT count(*) FROM (
+            SELECT FROM mam_message AS m
+            WHERE m.archive = q.archive {remote} AND m.id BETWEEN q.since_{name} AND q.upto_{name} LIMIT {limit}
+        ) AS few)"""
+# The page, and in a row of its own what has to be counted for it: messages before its edge, before the end of the set,
+# before the beginning of the set, and the first id of all.
+_COUNTED: Final = (
+    """
+SELECT q.n, found.* FROM unnest(
+    %s::integer[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],
+    %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[]
+) WITH ORDINALITY AS q (
+    archive, remote, low, high, edge, size, skip, since_a, upto_a, since_b, upto_b, since_c, upto_c, n
+)
+CROSS JOIN LATERAL (
+    SELECT * FROM ("""
+    + _ROWS
+    + """) AS rows
+    UNION ALL SELECT -1, concat_ws(' ', {counts},
+        (SELECT m.id FROM mam_message AS m WHERE m.archive = q.archive {remote} ORDER BY m.id LIMIT 1)), NULL
+) AS found"""
+)
 _COUNT: Final = """
 SELECT count(*) FROM mam_message WHERE archive = %s AND id BETWEEN %s AND %s
     AND (%s::text IS NULL OR remote = %s) AND (%s::text IS NULL OR resource = %s) AND NOT (%s AND groupchat)
@@ -59,7 +86,13 @@ SELECT (SELECT id FROM mam_message WHERE archive = %s ORDER BY id LIMIT 1),
 
 
 def _pages(database: Database, order: str, remote: str) -> LookupCombiner:
-    return LookupCombiner(database, IN_ORDER + _PAGE.format(order=order, remote=remote, bytes=PAGE_BYTES))
+    return LookupCombiner(database, IN_ORDER + _PAGE.format(order=order, remote=remote, bytes=PAGE_BYTES, more=_MORE))
+
+
+def _counted_pages(database: Database, order: str, remote: str) -> LookupCombiner:
+    counts = ",".join(_FEW.format(remote=remote, name=name, limit=FEW + 1) for name in "abc")
+    sql = _COUNTED.format(order=order, remote=remote, bytes=PAGE_BYTES, more="", counts=counts)
+    return LookupCombiner(database, IN_ORDER + sql)
 
 
 class Lookups:
@@ -76,6 +109,12 @@ class Lookups:
             (True, False): _pages(database, "DESC", ""),
             (False, True): _pages(database, "ASC", conversation),
             (True, True): _pages(database, "DESC", conversation),
+        }
+        self._counted_pages = {
+            (False, False): _counted_pages(database, "ASC", ""),
+            (True, False): _counted_pages(database, "DESC", ""),
+            (False, True): _counted_pages(database, "ASC", conversation),
+            (True, True): _counted_pages(database, "DESC", conversation),
         }
 
     async def find(self, archive: int | None, query: Query) -> Found:
@@ -98,6 +137,10 @@ class Lookups:
             return await self._page_of(archive, await self._search.hits(archive, filters), query)
         if query.simple:
             return await self._simple_page(archive, filters, page)
+        if filters.resource is None and not filters.individual and page.skip <= FEW:
+            found = await self._at_once(archive, filters, page)
+            if found is not None:
+                return found
         return await self._counted_page(archive, filters, page)
 
     async def ends(self, archive: int) -> tuple[int, int] | None:
@@ -124,6 +167,41 @@ class Lookups:
         rows = rows[extra:] if page.backward else rows[: len(rows) - extra]
         sent = _whole(rows, backward=page.backward)
         return Found(sent, None, None, complete and len(sent) == len(rows))
+
+    async def _at_once(self, archive: int, filters: Filters, page: Page) -> Found | None:
+        """A page and its counts by one statement; None when too much would have to be walked for the counts."""
+        remote, low, high, edge = filters.remote, filters.low, filters.high, page.edge
+        if edge is not None and not low <= edge <= high:
+            raise unknown_id()
+        walk = self._counts.walk
+        walks = [walk(archive, remote, id_) for id_ in (edge or 0, high + 1, low)]
+        size = page.size
+        if edge is not None:
+            low, high, size = (low, edge, size + 1) if page.backward else (edge, high, size + 1)
+        bounds = [bound for since, upto, _ in walks for bound in (since, upto)]
+        answer = await self._counted_pages[page.backward, remote is not None].lookup(
+            (archive, remote, low, high, edge or 0, size, page.skip, *bounds)
+        )
+        answer.sort()
+        walked, rows = [int(text) for text in answer[0][1].split()], answer[1:]
+        first = walked[3] if len(walked) > 3 else None
+        if max(walked[:3]) > FEW or not self._counts.confirms(archive, remote, first):
+            return None
+        before_edge, before_end, before = (more + count for (_, _, more), count in zip(walks, walked[:3], strict=True))
+        if edge is not None:
+            at_edge = rows[-1 if page.backward else 0][0] if rows else None
+            if at_edge != edge:
+                raise unknown_id()
+            rows = rows[:-1] if page.backward else rows[1:]
+        sent = _whole(rows, backward=page.backward)
+        count = max(0, before_end - before)
+        if page.backward:
+            passed = count if edge is None else before_edge - before
+            index, place = passed - len(sent), max(0, passed - page.size)
+        else:
+            index = place = page.skip if edge is None else before_edge + 1 - before
+        complete = is_complete(page, place, len(rows), count)
+        return Found(sent, index, count, complete and len(sent) == len(rows))
 
     async def _counted_page(self, archive: int, filters: Filters, page: Page) -> Found:
         low, high = filters.low, filters.high
@@ -217,7 +295,7 @@ def _conditions(filters: Filters) -> tuple[object, ...]:
     return (filters.remote, filters.remote, filters.resource, filters.resource, filters.individual)
 
 
-def _whole(rows: list[Row], *, backward: bool) -> list[Row]:
+def _whole(rows: list[Any], *, backward: bool) -> list[Any]:
     """The rows up to the first that came without its stanza, from the side where the page begins."""
     step = -1 if backward else 1
     kept = next((number for number, row in enumerate(rows[::step]) if row[2] is None), len(rows))

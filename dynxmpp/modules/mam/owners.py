@@ -48,8 +48,15 @@ class Owners:
         number = self.known(server, kind, name)
         if number is not None:
             return number
-        rows = await self._database.query(_FIND, (server, kind, name))
-        return rows[0][0] if rows else None
+        forgotten = self._forgotten
+        key = (server, kind, name)
+        rows = await self._database.query(_FIND, key)
+        if not rows:
+            return None
+        if self._forgotten == forgotten:
+            self._remember(key, rows[0][0])
+        found: int = rows[0][0]
+        return found
 
     async def get(self, server: str, kind: int, name: str) -> int:
         """The number of an archive, which is made if there is none; all who ask at once share a look-up.
@@ -69,11 +76,14 @@ class Owners:
         if not rows or self._forgotten != forgotten:
             return None
         number: int = rows[0][0]
+        self._remember(key, number)
+        return number
+
+    def _remember(self, key: Key, number: int) -> None:
         self._known[key] = (number, self._clock.seconds() + self._lifetime_s)
         self._known.move_to_end(key)
         if len(self._known) > self._size:
             self._known.popitem(last=False)
-        return number
 
     def forget(self, server: str, kind: int, name: str) -> None:
         """The archive is being removed: its number is not used any more, not even by those who wait for it now."""

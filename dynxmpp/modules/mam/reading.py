@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
 
-from dynxmpp.module import IQ, JID, Answer, ModuleContext, StanzaError, Unavailable
-from dynxmpp.modules.mam import form, permission, results
+from dynxmpp.core.interfaces import ArchivedCopies
+from dynxmpp.module import IQ, JID, Answer, ModuleContext, Session, StanzaError, Unavailable
+from dynxmpp.modules.mam import form, ids, permission, results
+from dynxmpp.modules.mam.arrivals import Arrivals
 from dynxmpp.modules.mam.authors import shown_to
 from dynxmpp.modules.mam.config import ArchiveOptions
 from dynxmpp.modules.mam.lookup import Lookups
@@ -21,6 +23,8 @@ T = TypeVar("T")
 
 _FORM: Final = ("mam_get_message_form",)
 _METADATA: Final = ("mam_get_metadata",)
+#: Messages read before a session is available that are remembered, not to be delivered twice.
+MAX_COPIES: Final = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class Reading:
         context: ModuleContext,
         owners: Owners,
         store: ArchiveStore,
+        arrivals: Arrivals,
         lookups: Lookups,
         options: ArchiveOptions,
         *,
@@ -58,6 +63,7 @@ class Reading:
         self._sessions = context.sessions
         self._owners = owners
         self._store = store
+        self._arrivals = arrivals
         self._lookups = lookups
         self._options = options
         self._is_room = is_room
@@ -105,9 +111,11 @@ class Reading:
         """Straight to the resource that asked; whoever is gone meanwhile gets nothing."""
         session = iq.context.origin or self._sessions.get(iq.sender)
         if session is not None:
+            if not self._is_room and not session.available:
+                _note_copies(session, rows)
             shown = (partial(shown_to, iq.sender),) if self._is_room else ()
-            for stanza in results.messages(rows, query, owner.jid, iq.sender, *shown):
-                session.deliver(stanza, stanza.to_bytes())
+            for stanza, data in results.messages(rows, query, owner.jid, iq.sender, *shown):
+                session.deliver(stanza, data)
 
     async def _form(self, iq: IQ, allowed: bool) -> Answer:
         self._permission.check(_FORM, iq.sender, allowed=allowed)
@@ -125,6 +133,7 @@ class Reading:
 
     async def _written(self, owner: Owner) -> int | None:
         """The number of an archive, None if there is none, once all that was taken for it before is in the tables."""
+        await self._arrivals.settled((owner.server, owner.kind, owner.name))
         archive = await _in_time(self._owners.find(owner.server, owner.kind, owner.name))
         if archive is not None:
             await self._store.written(archive)
@@ -137,3 +146,10 @@ async def _in_time(work: Awaitable[T]) -> T:
         return await work
     except Unavailable as problem:
         raise StanzaError("service-unavailable", text="Timeout") from problem
+
+
+def _note_copies(session: Session, rows: results.Rows) -> None:
+    """Offline messages that the client has out of the archive need not be delivered when it becomes available."""
+    copies = session.slots.setdefault(ArchivedCopies, ArchivedCopies())
+    if len(copies) < MAX_COPIES:
+        copies.update(ids.to_text(row[0]) for row in rows)

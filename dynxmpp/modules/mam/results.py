@@ -37,21 +37,26 @@ def _as_stored(stanza: str, source: str) -> str:
     return stanza
 
 
-def messages(rows: Rows, query: Query, archive: JID, recipient: JID, shown: Shown = _as_stored) -> Iterator[Stanza]:
-    """The stanzas that carry these rows, in their order; `shown` says how the recipient may see each of them."""
+def messages(
+    rows: Rows, query: Query, archive: JID, recipient: JID, shown: Shown = _as_stored
+) -> Iterator[tuple[Stanza, bytes]]:
+    """The stanzas that carry these rows, in their order, and their bytes; `shown`: how the recipient may see each."""
     query_id = f" queryid='{escape.attribute(query.query_id)}'" if query.query_id else ""
     opening = f"<result xmlns='{query.namespace}'{query_id} id='"
     keys = (qualified(query.namespace, "result"),)
     sender, to = archive.bare, recipient.full
+    delay = f"'><forwarded xmlns='{NS_FORWARD}'><delay xmlns='{NS_DELAY}' stamp='"
+    addresses = f"<message from='{escape.attribute(sender)}' to='{escape.attribute(to)}' id='"
     # One call for all: unlike uuid4() it costs nothing worth mentioning.
     random = os.urandom(8).hex()
     for number, (id_, source, stanza) in enumerate(rows):
         inner = (
-            f"{opening}{ids.to_text(id_)}'><forwarded xmlns='{NS_FORWARD}'><delay xmlns='{NS_DELAY}' "
-            f"stamp='{ids.timestamp(id_)}' from='{escape.attribute(source)}'/>"
+            f"{opening}{ids.to_text(id_)}{delay}{ids.timestamp(id_)}' from='{escape.attribute(source)}'/>"
             f"{shown(stanza, source) if _is_message(stanza) else UNREADABLE}</forwarded></result>"
         ).encode()
-        yield Stanza("message", {"from": sender, "to": to, "id": f"{random}-{number}"}, inner, keys)
+        name = f"{random}-{number}"
+        carrier = Stanza("message", {"from": sender, "to": to, "id": name}, inner, keys)
+        yield carrier, b"".join((addresses.encode(), name.encode(), b"'>", inner, b"</message>"))
 
 
 def _is_message(stanza: str) -> bool:

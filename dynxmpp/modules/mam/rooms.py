@@ -3,6 +3,7 @@
 from collections.abc import Awaitable
 
 from dynxmpp.module import IQ, JID, Answer, CommitTicket, ModuleContext, Stanza
+from dynxmpp.modules.mam.arrivals import Arrivals
 from dynxmpp.modules.mam.config import MucArchive
 from dynxmpp.modules.mam.ids import to_text
 from dynxmpp.modules.mam.owners import Owners
@@ -26,6 +27,7 @@ class Rooms:
         options: MucArchive,
         owners: Owners,
         store: ArchiveStore,
+        arrivals: Arrivals,
         removal: Removal,
         retractions: Retractions,
         preferences: Preferences,
@@ -38,6 +40,7 @@ class Rooms:
         self._host = options.host
         self._owners = owners
         self._store = store
+        self._arrivals = arrivals
         self._removal = removal
         self._retractions = retractions
         self._preferences = preferences
@@ -69,7 +72,8 @@ class Rooms:
             # It was loaded, and has left memory since. The id does not depend on it.
             ticket.hold()
             later = self._write_later(domain, room, id_, sender, stanza, ticket, wants)
-            self._context.spawn("room_message_not_archived", later)
+            following = self._arrivals.follow((domain, ROOM, room.bare), later)
+            self._context.spawn("room_message_not_archived", following)
         return to_text(id_)
 
     async def _write_later(
