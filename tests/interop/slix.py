@@ -12,9 +12,12 @@ from tests.fixtures.server import PROJECT
 class SlixClient:
     """A logged-in slixmpp client."""
 
-    def __init__(self, jid: str, password: str, port: int, mode: str) -> None:
+    #: The module that is run.
+    program = "tests.interop.slixmpp_client"
+
+    def __init__(self, jid: str, password: str, port: int, mode: str, *options: str) -> None:
         environment = {**os.environ, "PYTHONPATH": str(PROJECT), "PYTHONUNBUFFERED": "1"}
-        command = [sys.executable, "-W", "ignore", "-m", "tests.interop.slixmpp_client", jid, password, str(port), mode]
+        command = [sys.executable, "-W", "ignore", "-m", self.program, jid, password, str(port), mode, *options]
         self.process = LineProcess(command, cwd=str(PROJECT), env=environment)
 
     async def event(self, name: str, **fields: Any) -> dict[str, Any]:

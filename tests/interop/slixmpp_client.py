@@ -9,7 +9,7 @@ import json
 import logging
 import ssl
 import sys
-from typing import Any
+from typing import Any, ClassVar
 
 import slixmpp
 
@@ -19,6 +19,8 @@ def tell(event: str, **fields: Any) -> None:
 
 
 class Client(slixmpp.ClientXMPP):  # type: ignore[misc]
+    plugin_names: ClassVar[tuple[str, ...]] = ("xep_0030", "xep_0092", "xep_0199", "xep_0115", "xep_0054", "xep_0191")
+
     def __init__(self, jid: str, password: str, mode: str) -> None:
         super().__init__(jid, password)
         self.ssl_context = ssl.create_default_context()
@@ -27,7 +29,7 @@ class Client(slixmpp.ClientXMPP):  # type: ignore[misc]
         self.enable_direct_tls = mode == "tls"
         self.enable_starttls = mode == "starttls"
         self.enable_plaintext = mode == "plain"
-        for name in ("xep_0030", "xep_0092", "xep_0199", "xep_0115", "xep_0054", "xep_0191"):
+        for name in self.plugin_names:
             self.register_plugin(name)
         self["feature_mechanisms"].unencrypted_plain = mode == "plain"
         self.auto_authorize = True
@@ -77,10 +79,10 @@ class Client(slixmpp.ClientXMPP):  # type: ignore[misc]
                 sys.exit(0)
 
 
-async def main() -> None:
+async def main(client_class: type[Client] = Client) -> None:
     jid, password, port, mode = sys.argv[1:5]
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
-    client = Client(jid, password, mode)
+    client = client_class(jid, password, mode)
     client.connect("127.0.0.1", int(port))
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
