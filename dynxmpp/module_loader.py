@@ -59,6 +59,13 @@ def build_modules(context: ModuleContext, configs: Mapping[str, object], classes
             _serve(module, context)
         host_type.add(module)
     host_type.compile()
+    host_type.not_served = frozenset(
+        route.payload
+        for name, module in classes.items()
+        if name not in configs
+        for attribute in dir(module)
+        for route in getattr(getattr(module, attribute, None), "_iq_routes", ())
+    )
 
 
 def _serve(module: Module, context: ModuleContext) -> None:

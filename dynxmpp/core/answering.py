@@ -24,7 +24,10 @@ class Answering:
         registered = host_type.iqs.find(place, stanza.attributes["type"], stanza.child_keys[0])
         if registered is None:
             if place is not Target.DOMAIN or not self.show_to_handlers(stanza, context):
-                self._passage.refuse(stanza, context, StanzaError("service-unavailable"))
+                # RFC 6120 8.3.3.3: understood, and switched off for this domain; 8.3.3.19: not understood.
+                is_known = stanza.child_keys[0] in host_type.not_served
+                condition = "feature-not-implemented" if is_known else "service-unavailable"
+                self._passage.refuse(stanza, context, StanzaError(condition))
             return
         recipient = context.recipient
         if (

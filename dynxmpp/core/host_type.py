@@ -77,6 +77,8 @@ class HostType:
         self.provided: dict[type, Any] = {}
         self.virtual_stream: VirtualStream | None = None
         self.session_observers: tuple[HostedModule, ...] = ()
+        #: Payloads of requests that modules answer which this server has, and this host type has not.
+        self.not_served: frozenset[str] = frozenset()
         #: By qualified name.
         self.nonzas: dict[str, NonzaHandler] = {}
         self.bind_inlines: dict[str, BindHandler] = {}
