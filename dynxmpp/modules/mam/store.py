@@ -20,6 +20,8 @@ GATHER_S = 0.002
 #: Rows of a batch: fewer than the first are written dearly, more than the second keep others waiting.
 MIN_ROWS = 30
 MAX_ROWS = 500
+#: Rows that wait to be committed, when the database is away or slow.
+MAX_WAITING = 50_000
 
 
 class ArchiveStore:
@@ -34,6 +36,7 @@ class ArchiveStore:
             _INSERT,
             clock=clock,
             max_rows=min(max(options.batch_size, MIN_ROWS), MAX_ROWS),
+            max_waiting=MAX_WAITING,
             gather_s=min(options.flush_interval / 1000, GATHER_S) if options.enabled else 0,
         )
         #: Rows of each archive that were taken and are not committed yet.
