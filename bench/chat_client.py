@@ -3,19 +3,26 @@
 Each pair plays ping-pong with bursts: one side writes `burst` messages at once, the other answers with as many when it
 has got them. So a read of the server sees just that many messages of a connection, whatever the number of pairs.
 
-Usage: chat_client.py PORT relay|xmpp PAIRS BURST SECONDS DOMAIN_A DOMAIN_B, prints one JSON object. A `*` in a domain
-is replaced by the number of the pair.
+With `managed` the clients use stream management: each burst ends with a request for an acknowledgement, what is counted
+is what the server has acknowledged, and no more than two bursts of a client are not.
+
+Usage: chat_client.py PORT relay|xmpp|managed PAIRS BURST SECONDS DOMAIN_A DOMAIN_B, prints one JSON object. A `*` in a
+domain is replaced by the number of the pair.
 """
 
 import asyncio
 import base64
 import json
+import re
 import resource
 import sys
 import time
 
 BODY = "x" * 120
 END = b"</message>"
+SM = "urn:xmpp:sm:3"
+REQUEST = f"<r xmlns='{SM}'/>".encode()
+ACKNOWLEDGED = re.compile(rb"<a xmlns='urn:xmpp:sm:3' h='(\d+)'/>").findall
 
 
 def message(to: str, number: int) -> bytes:
@@ -35,6 +42,9 @@ class Client:
         self.burst = burst
         self.received = 0
         self.count = 0
+        self.is_managed = False
+        self.total = 0
+        self.sent = 0
 
     async def connect(self, port: int) -> None:
         self.reader, self.writer = await asyncio.open_connection("127.0.0.1", port)
@@ -77,8 +87,27 @@ class Client:
         self.writer.write(b"<iq type='get' id='p'><nothing xmlns='x'/></iq>")
         await self.until(b"</iq>")
 
+    async def managed_login(self, port: int) -> None:
+        await self.xmpp_login(port)
+        self.writer.write(f"<enable xmlns='{SM}'/>".encode())
+        await self.until(b"<enabled")
+        self.is_managed = True
+        self.burst_bytes += REQUEST
+
+    def _account(self, data: bytes, found: int) -> None:
+        """Counts what the server has acknowledged, and acknowledges what came."""
+        if b"type='error'" in data:
+            raise SystemExit(f"{self.jid}: refused: {data!r}")
+        self.total += found
+        acknowledged = ACKNOWLEDGED(data)
+        if acknowledged:
+            self.count = int(acknowledged[-1])
+        if REQUEST in data:
+            self.writer.write(f"<a xmlns='{SM}' h='{self.total}'/>".encode())
+
     async def play(self, first: bool) -> None:
         if first:
+            self.sent += self.burst
             self.writer.write(self.burst_bytes)
         tail = b""
         while True:
@@ -87,11 +116,20 @@ class Client:
                 return
             data = tail + chunk
             found = data.count(END)
-            tail = data[data.rfind(END) + len(END) :] if found else data
-            self.count += found
+            end = (
+                max(data.rfind(END) + len(END), data.rfind(b"/>") + 2)
+                if self.is_managed
+                else data.rfind(END) + len(END)
+            )
+            tail = data[end:] if found or self.is_managed else data
+            if self.is_managed:
+                self._account(data[:end], found)
+            else:
+                self.count += found
             self.received += found
-            while self.received >= self.burst:
+            while self.received >= self.burst and (not self.is_managed or self.sent - self.count <= self.burst):
                 self.received -= self.burst
+                self.sent += self.burst
                 self.writer.write(self.burst_bytes)
 
 
@@ -102,7 +140,8 @@ async def run(port: int, mode: str, pairs: int, burst: int, seconds: float, doma
         ann, bob = f"ann{number}@{first}/a", f"bob{number}@{second}/b"
         clients += [Client(ann, bob, burst), Client(bob, ann, burst)]
     for client in clients:
-        await (client.relay_login(port) if mode == "relay" else client.xmpp_login(port))
+        login = {"relay": client.relay_login, "xmpp": client.xmpp_login, "managed": client.managed_login}[mode]
+        await login(port)
     tasks = [asyncio.create_task(client.play(index % 2 == 0)) for index, client in enumerate(clients)]
     await asyncio.sleep(1)  # warm
     print("started", flush=True)
