@@ -9,18 +9,14 @@ Usage: archive.py [--seconds 6] [--rounds 3] [--pairs 100] [--bursts 1 5 20] [--
 
 import argparse
 import json
-import os
-import statistics
-import subprocess
-import sys
-import tempfile
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import psycopg2
 
-from bench.one_to_one import CONFIG, HERE, free_port, parse_options, running, server_command
-from bench.processes import cpu_seconds, family_cpu_seconds, postmaster
+from bench.measured import Figures, data_folder, load, rounds
+from bench.one_to_one import CONFIG, free_port, parse_options, running, server_command
 
 DOMAINS = ("a.example", "b.example")
 ARCHIVE = "[modules.mod_mam_meta]\npm = {}\n"
@@ -42,43 +38,22 @@ def rows(folder: Path) -> int:
         return int(cursor.fetchone()[0])  # type: ignore[index]
 
 
-def measure(folder: Path, burst: int, options: argparse.Namespace) -> dict[str, float]:
+def measure(folder: Path, burst: int, options: argparse.Namespace) -> Figures:
     """One run: the server, its database and the clients are started and ended."""
     port = free_port()
     config = folder / "bench.toml"
     config.write_text(CONFIG.format(port=port) + options.modules)
-    data = folder / "postgres" / "cluster"
     with running(server_command(config), port, options.server_core) as server:
-        database = postmaster(data)
-        for pid in (database, *_family(database)):
-            os.sched_setaffinity(pid, {options.client_core})
         mode = "xmpp" if options.plain else "managed"
         arguments = [port, mode, options.pairs, burst, options.seconds, *DOMAINS]
-        client = subprocess.Popen(
-            [sys.executable, str(HERE / "chat_client.py"), *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            preexec_fn=lambda: os.sched_setaffinity(0, {options.client_core}),
-        )
-        assert client.stdout is not None
-        client.stdout.readline()
-        before, before_database = cpu_seconds(server.pid), family_cpu_seconds(database)
-        result = json.loads(client.stdout.readline())
-        used = cpu_seconds(server.pid) - before
-        used_database = family_cpu_seconds(database) - before_database
-        client.wait()
+        result, used, used_database = load(server.pid, folder, "chat_client.py", arguments, options)
         messages = result["messages"]
         return {
             "rate": messages / result["seconds"],
             "server_us": used / messages * 1e6,
             "postgres_us": used_database / messages * 1e6,
-            "rows": rows(data),
+            "rows": rows(data_folder(folder)),
         }
-
-
-def _family(pid: int) -> list[int]:
-    from bench.processes import children
-
-    return list(children(pid))
 
 
 def main() -> None:
@@ -89,16 +64,8 @@ def main() -> None:
     options = parse_options(parser, pairs=100)
     report = {}
     for burst in options.bursts:
-        runs = []
-        for _ in range(options.rounds):
-            with tempfile.TemporaryDirectory(prefix="dynxmpp-bench-") as folder:
-                os.chmod(folder, 0o755)
-                runs.append(measure(Path(folder), burst, options))
-        report[burst] = runs
         print(f"messages a read: {burst}")
-        for name in ("rate", "server_us", "postgres_us", "rows"):
-            values = sorted(run[name] for run in runs)
-            print(f"  {name:12} {values[0]:10.1f} {statistics.median(values):10.1f} {values[-1]:10.1f}", flush=True)
+        report[burst] = rounds(partial(measure, burst=burst, options=options), options.rounds)
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
 

@@ -8,18 +8,14 @@ Usage: logins.py [--clients 50] [--accounts 10000] [--seconds 6] [--rounds 3] [-
 
 import argparse
 import json
-import os
 import random
-import statistics
-import subprocess
-import sys
-import tempfile
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from bench.archive import connect
-from bench.one_to_one import CONFIG, HERE, free_port, parse_options, running, server_command
-from bench.processes import children, cpu_seconds, family_cpu_seconds, postmaster
+from bench.measured import Figures, data_folder, load, rounds
+from bench.one_to_one import CONFIG, free_port, parse_options, running, server_command
 from dynxmpp.auth.scram import MECHANISM_HASHES, derive_all, serialise_records
 
 DOMAIN = "a.example"
@@ -30,33 +26,18 @@ SELECT %s, 'user' || n, '', %s FROM generate_series(0, %s) AS n
 """
 
 
-def measure(folder: Path, options: argparse.Namespace) -> dict[str, float]:
+def measure(folder: Path, options: argparse.Namespace) -> Figures:
     """One run."""
     port = free_port()
     config = folder / "bench.toml"
     config.write_text(CONFIG.format(port=port).replace('methods = ["dummy"]', 'methods = ["rdbms"]'))
-    data = folder / "postgres" / "cluster"
     salt = random.randbytes(16)
     details = serialise_records(derive_all("secret", dict.fromkeys(MECHANISM_HASHES.values(), salt), ITERATIONS))
     with running(server_command(config), port, options.server_core) as server:
-        with closing(connect(data)) as connection, connection.cursor() as cursor:
+        with closing(connect(data_folder(folder))) as connection, connection.cursor() as cursor:
             cursor.execute(_ACCOUNTS, (DOMAIN, details, options.accounts - 1))
-        database = postmaster(data)
-        for pid in (database, *children(database)):
-            os.sched_setaffinity(pid, {options.client_core})
         arguments = [port, options.clients, options.seconds, options.accounts, DOMAIN]
-        client = subprocess.Popen(
-            [sys.executable, str(HERE / "login_client.py"), *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            preexec_fn=lambda: os.sched_setaffinity(0, {options.client_core}),
-        )
-        assert client.stdout is not None
-        client.stdout.readline()
-        before, before_database = cpu_seconds(server.pid), family_cpu_seconds(database)
-        result = json.loads(client.stdout.readline())
-        used = cpu_seconds(server.pid) - before
-        used_database = family_cpu_seconds(database) - before_database
-        client.wait()
+        result, used, used_database = load(server.pid, folder, "login_client.py", arguments, options)
         return {
             "logins/s": result["logins"] / result["seconds"],
             "server_us": used / result["logins"] * 1e6,
@@ -69,14 +50,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--accounts", type=int, default=10_000)
     options = parse_options(parser)
-    runs = []
-    for _ in range(options.rounds):
-        with tempfile.TemporaryDirectory(prefix="dynxmpp-bench-") as folder:
-            os.chmod(folder, 0o755)
-            runs.append(measure(Path(folder), options))
-    for name in runs[0]:
-        values = sorted(run[name] for run in runs)
-        print(f"  {name:12} {values[0]:10.1f} {statistics.median(values):10.1f} {values[-1]:10.1f}", flush=True)
+    runs = rounds(partial(measure, options=options), options.rounds)
     if options.json:
         options.json.write_text(json.dumps(runs, indent=1) + "\n")
 

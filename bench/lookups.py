@@ -9,18 +9,14 @@ Usage: lookups.py [--sizes 1000 100000] [--clients 50] [--page 5] [--seconds 6] 
 
 import argparse
 import json
-import os
-import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from bench.archive import ARCHIVE, connect
-from bench.one_to_one import CONFIG, HERE, free_port, parse_options, running, server_command
-from bench.processes import children, cpu_seconds, family_cpu_seconds, postmaster
+from bench.measured import Figures, data_folder, load, rounds
+from bench.one_to_one import CONFIG, free_port, parse_options, running, server_command
 
 DOMAIN = "a.example"
 #: Archives of the larger size; that many clients share the first ones in turn if there are more.
@@ -50,31 +46,16 @@ def fill(data: Path, clients: int, size: int) -> None:
         cursor.execute("VACUUM ANALYZE mam_message")
 
 
-def measure(folder: Path, size: int, options: argparse.Namespace) -> dict[str, float]:
+def measure(folder: Path, size: int, options: argparse.Namespace) -> Figures:
     """One run."""
     clients = min(options.clients, MOST_ROWS // size)
     port = free_port()
     config = folder / "bench.toml"
     config.write_text(CONFIG.format(port=port) + ARCHIVE)
-    data = folder / "postgres" / "cluster"
     with running(server_command(config), port, options.server_core) as server:
-        fill(data, clients, size)
-        database = postmaster(data)
-        for pid in (database, *children(database)):
-            os.sched_setaffinity(pid, {options.client_core})
+        fill(data_folder(folder), clients, size)
         arguments = [port, clients, options.seconds, options.page, DOMAIN]
-        client = subprocess.Popen(
-            [sys.executable, str(HERE / "lookup_client.py"), *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            preexec_fn=lambda: os.sched_setaffinity(0, {options.client_core}),
-        )
-        assert client.stdout is not None
-        client.stdout.readline()
-        before, before_database = cpu_seconds(server.pid), family_cpu_seconds(database)
-        result = json.loads(client.stdout.readline())
-        used = cpu_seconds(server.pid) - before
-        used_database = family_cpu_seconds(database) - before_database
-        client.wait()
+        result, used, used_database = load(server.pid, folder, "lookup_client.py", arguments, options)
         return {
             "lookups/s": result["lookups"] / result["seconds"],
             "messages/s": result["messages"] / result["seconds"],
@@ -93,16 +74,8 @@ def main() -> None:
     options = parse_options(parser)
     report = {}
     for size in options.sizes:
-        runs = []
-        for _ in range(options.rounds):
-            with tempfile.TemporaryDirectory(prefix="dynxmpp-bench-") as folder:
-                os.chmod(folder, 0o755)
-                runs.append(measure(Path(folder), size, options))
-        report[size] = runs
         print(f"archives of {size:,} messages, pages of {options.page}")
-        for name in runs[0]:
-            values = sorted(run[name] for run in runs)
-            print(f"  {name:12} {values[0]:10.1f} {statistics.median(values):10.1f} {values[-1]:10.1f}", flush=True)
+        report[size] = rounds(partial(measure, size=size, options=options), options.rounds)
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
 

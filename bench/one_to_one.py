@@ -20,8 +20,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from bench.processes import cpu_seconds
+
 HERE = Path(__file__).parent
-TICKS = os.sysconf("SC_CLK_TCK")
 
 CONFIG = """
 [general]
@@ -49,12 +50,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
