@@ -2,7 +2,8 @@
 
 Messages are written in batches; the ticket of a message stays open until its row is committed. They are delivered, all
 of them and in order, to the first resource that becomes available with a priority that is not negative, but for those
-that its client has already read in its archive. They are removed once the client has acknowledged them (XEP-0198), or
+that its client has already read in its archive. Newer messages wait for them, a few seconds at most, so that a
+conversation keeps its order. They are removed once the client has acknowledged them (XEP-0198), or
 without stream management once they are on its stream.
 
 Left out: expiry (XEP-0023), picking single messages (XEP-0013).
@@ -10,12 +11,15 @@ Left out: expiry (XEP-0023), picking single messages (XEP-0013).
 
 import uuid
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
+from twisted.internet.task import deferLater
 
 from dynxmpp.config.model import non_empty, one_of
 from dynxmpp.core.interfaces import ArchivedCopies
@@ -36,6 +40,7 @@ from dynxmpp.module import (
     StanzaError,
     Stop,
     Stored,
+    Unavailable,
     Verdict,
     Wait,
     Xep,
@@ -50,11 +55,19 @@ from dynxmpp.protocol.stanza_id import stanza_id_by
 from dynxmpp.wire.ns import NS_CLIENT
 from dynxmpp.wire.parse import parse_stanza
 
+T = TypeVar("T")
+#: A method of a database.
+Call = Callable[[str, Sequence[object]], Awaitable[T]]
+
 _BODY = qualified(NS_CLIENT, "body")
 #: Messages of one account when the access rule says nothing.
 DEFAULT_MAX_MESSAGES = 100
 #: Bytes that are put on a stream at a time; a client that does not keep up with that is cut off by its send queue.
 PAGE_BYTES = 131_072
+#: Seconds that new messages wait for kept ones that are being handed over.
+ORDER_PATIENCE_S = 5.0
+#: Seconds between two attempts to reach a database that is away.
+RETRY_S = 1.0
 #: Accounts whose number of messages is remembered.
 COUNTS = 20_000
 
@@ -98,6 +111,19 @@ class OfflineConfig(Section):
     store_groupchat_messages: bool = option(default=False, unused=True)
 
 
+class _Handing:
+    """Messages of an account that are being handed over, and those that have come meanwhile."""
+
+    __slots__ = ("again", "until", "waiting")
+
+    def __init__(self, until: float) -> None:
+        #: Seconds of the clock until which newer messages wait.
+        self.until = until
+        self.waiting: list[Deferred[None]] = []
+        #: Is there a reason to look again?
+        self.again = False
+
+
 class Offline(Module):
     """Keeps messages of type normal and chat for accounts without a session that could take them."""
 
@@ -112,15 +138,19 @@ class Offline(Module):
         super().__init__(context, config)
         self._writer = BatchWriter(context.database, _STORE, clock=context.clock)
         self._counts: OrderedDict[str, int] = OrderedDict()
-        self._delivering: set[str] = set()
-        self._again: set[str] = set()
+        self._handing: dict[str, _Handing] = {}
+        self._stopping = False
         self._last_id = 0
 
     async def stop(self) -> None:
+        self._stopping = True
         await self._writer.stop()
 
     def filters(self) -> tuple[Filter, ...]:
-        return (Filter(Direction.OFFLINE, Phase.DELIVER, self._keep),)
+        return (
+            Filter(Direction.INCOMING, Phase.DELIVER, self._line_up),
+            Filter(Direction.OFFLINE, Phase.DELIVER, self._keep),
+        )
 
     # -- keeping
 
@@ -181,34 +211,74 @@ class Offline(Module):
     def session_available(self, session: Session) -> None:
         """The account has a resource that takes messages: it gets what was kept."""
         bare = session.jid.bare
-        if bare in self._delivering:
-            self._again.add(bare)
+        handing = self._handing.get(bare)
+        if handing is not None:
+            handing.again = True
             return
-        self._delivering.add(bare)
+        self._handing[bare] = _Handing(self.clock.seconds() + ORDER_PATIENCE_S)
         self.context.spawn("offline_delivery_failed", self._deliver(session))
 
     async def _deliver(self, session: Session) -> None:
         account = session.jid.to_bare()
+        handing = self._handing[account.bare]
         try:
-            await self._writer.flush()
             while True:
-                rows = await self.database.query(_FETCH, (account.domain, account.local, PAGE_BYTES))
-                target = self._target(session)
-                if target is None:
-                    return  # gone again; what is left stays where it is
-                taken = await self._hand_over(rows, account, target)
-                if taken:
-                    await self.database.execute(_DELETE, (account.domain, account.local, taken))
-                if len(taken) < len(rows) or not rows:
-                    return  # what has not arrived for certain stays
-        finally:
-            self._delivering.discard(account.bare)
-            self._counts.pop(account.bare, None)
-            if account.bare in self._again:
+                handing.again = False
+                await self._deliver_pages(account, session)
+                able = self.sessions.top(account.bare)
+                if not handing.again or not able:
+                    return
                 # A row was committed, or another resource came, after the last look.
-                self._again.discard(account.bare)
-                for able in self.sessions.top(account.bare)[:1]:
-                    self.session_available(able)
+                session = able[0]
+        finally:
+            del self._handing[account.bare]
+            self._counts.pop(account.bare, None)
+            for waiting in handing.waiting:
+                if not waiting.called:
+                    waiting.callback(None)
+
+    async def _deliver_pages(self, account: JID, session: Session) -> None:
+        await self._writer.flush()
+        owner = (account.domain, account.local)
+        while True:
+            rows = await self._insist(self.database.query, _FETCH, (*owner, PAGE_BYTES))
+            target = self._target(session)
+            if target is None:
+                return  # gone again; what is left stays where it is
+            taken = await self._hand_over(rows, account, target)
+            if taken:
+                await self._insist(self.database.execute, _DELETE, (*owner, taken))
+            if len(taken) < len(rows) or not rows:
+                return  # what has not arrived for certain stays
+
+    async def _insist(self, call: Call[T], sql: str, params: Sequence[object]) -> T:
+        """Waits for a database that is away: a client that has come must get its messages, and each of them once."""
+        while True:
+            try:
+                return await call(sql, params)
+            except Unavailable:
+                if self._stopping:
+                    raise
+                await deferLater(self.clock, RETRY_S)
+
+    # -- order
+
+    def _line_up(self, stanza: Stanza, context: RoutingContext) -> Verdict:
+        """What comes while older messages are still being handed over waits for them, but not for ever."""
+        if not self._handing:
+            return stanza
+        handing = self._handing.get(context.recipient.bare)
+        if handing is None or stanza.attributes.get("type") in ("headline", "groupchat", "error"):
+            return stanza
+        patience_s = handing.until - self.clock.seconds()
+        return stanza if patience_s <= 0 else Wait(self._wait(stanza, handing, patience_s))
+
+    async def _wait(self, stanza: Stanza, handing: "_Handing", patience_s: float) -> Stanza:
+        waiting: Deferred[None] = Deferred()
+        handing.waiting.append(waiting)
+        with suppress(DeferredTimeoutError):  # a client is slow to acknowledge: <delay/> tells it the order
+            await waiting.addTimeout(patience_s, self.clock)
+        return stanza
 
     async def _hand_over(self, rows: Sequence[tuple[Any, ...]], account: JID, session: Session) -> list[str]:
         """Sends a page; gives those of its messages that the client has, once it is known of all."""

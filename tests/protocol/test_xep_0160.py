@@ -5,6 +5,8 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.words.xish import domish
 
+from dynxmpp.db.pool import DatabaseUnavailable
+from dynxmpp.modules import offline
 from dynxmpp.modules.offline import DEFAULT_MAX_MESSAGES, Offline
 from dynxmpp.modules.presence import Presence
 from tests.fixtures.dialogue import Host, TestSession
@@ -143,6 +145,69 @@ class OfflineMessages(DatabaseTestCase):
         await self.host.settle()
         self.assertEqual(["message 1", "message 2"], sorted(self.bodies(juliet)))
         self.assertEqual(0, await self.stored())
+
+    async def test_newer_messages_keep_their_place(self) -> None:
+        """They wait while older ones are being handed over, and are not acknowledged before."""
+        for number in range(3):
+            self.romeo.sends(message(number))
+        await self.stored()
+        juliet = self.host.session("juliet@capulet.example/balcony")
+        juliet.sends("<presence/>")
+        context = self.romeo.sends(message(3))
+        self.assertFalse(context.ticket.committed)
+        await self.host.settle()
+        self.assertEqual([f"message {n}" for n in range(4)], self.bodies(juliet))
+        self.assertTrue(context.ticket.committed)
+        self.assertEqual(0, await self.stored())
+
+    async def test_a_client_that_does_not_acknowledge_holds_nobody_up_for_ever(self) -> None:
+        self.patch(offline, "ORDER_PATIENCE_S", 0.05)
+        self.romeo.sends(message(0))
+        await self.stored()
+        juliet = self.host.session("juliet@capulet.example/balcony")
+        juliet.acknowledges = False
+        juliet.sends("<presence/>")
+        self.romeo.sends(message(1))
+        await juliet.receives("presence")
+        self.assertEqual(["message 0", "message 1"], [str((await juliet.receives("message")).body) for _ in range(2)])
+        juliet.unacknowledged.pop()(True)
+        self.assertEqual(0, await self.stored())
+
+    async def test_what_a_client_did_not_get_stays(self) -> None:
+        self.romeo.sends(message(0))
+        await self.stored()
+        juliet = self.host.session("juliet@capulet.example/balcony")
+        juliet.acknowledges = False
+        juliet.sends("<presence/>")
+        await juliet.receives("presence")
+        await juliet.receives("message")
+        juliet.leaves()
+        juliet.unacknowledged.pop()(False)
+        self.assertEqual(1, await self.stored())
+        again = await self.comes()
+        self.assertEqual(["message 0"], self.bodies(again))
+
+    async def test_a_database_that_is_away_is_waited_for(self) -> None:
+        self.patch(offline, "RETRY_S", 0.01)
+        self.romeo.sends(message(0))
+        await self.stored()
+        failures = {"query": 2, "execute": 2}
+        for name in failures:
+            self.patch(self.module.database, name, self.failing(name, failures))
+        juliet = await self.comes()
+        self.assertEqual((["message 0"], {"query": 0, "execute": 0}), (self.bodies(juliet), failures))
+        self.assertEqual(0, await self.stored())
+
+    def failing(self, name: str, failures: dict[str, int]) -> Any:
+        method = getattr(self.module.database, name)
+
+        async def call(*arguments: Any) -> Any:
+            if failures[name]:
+                failures[name] -= 1
+                raise DatabaseUnavailable("away")
+            return await method(*arguments)
+
+        return call
 
     async def test_removal(self) -> None:
         self.host.accounts.names.add("nurse@capulet.example")
