@@ -95,12 +95,18 @@ class Carbons(Module):
 
     def _on_outgoing(self, stanza: Stanza, context: RoutingContext) -> Verdict:
         origin = context.origin
-        others = [s for s in self.sessions.of(context.sender.bare) if Carbons in s.slots and s is not origin]
+        sessions = self.sessions.of(context.sender.bare)
+        if len(sessions) == 1 and sessions[0] is origin:  # by far the most frequent case
+            return stanza
+        others = [s for s in sessions if Carbons in s.slots and s is not origin]
         if others:
             self._copy_sent(stanza, context, others)
         return stanza
 
     def _on_incoming(self, stanza: Stanza, context: RoutingContext) -> Verdict:
+        sessions = self.sessions.of(context.recipient.bare)
+        if not sessions or (len(sessions) == 1 and Carbons not in sessions[0].slots):
+            return stanza
         # What an account sends to itself has been copied on the way out; there is no second copy of it.
         if context.sender_type is None or not context.from_own_account:
             self._copy_received(stanza, context.sender, context.recipient)
