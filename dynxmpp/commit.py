@@ -2,6 +2,10 @@
 
 from collections.abc import Callable
 
+from twisted.logger import Logger
+
+log = Logger()
+
 
 class CommitTicket:
     """Collects the writes that one stanza caused.
@@ -38,7 +42,10 @@ class CommitTicket:
         if not self._held and self._callbacks:
             callbacks, self._callbacks = self._callbacks, None
             for callback in callbacks:
-                callback(self)
+                try:
+                    callback(self)
+                except Exception:  # noqa: BLE001 - border: who waits has nothing to do with who writes, nor with others
+                    log.failure("after_commit_failed")
 
     def fail(self) -> None:
         """One write will never be durable."""

@@ -55,7 +55,8 @@ def bind(stream: C2SStream, context: C2SContext, account: JID, host_type: HostTy
 def establish(stream: C2SStream, context: C2SContext, host_type: HostType, jid: JID) -> C2SSession:
     """A session of `jid` on `stream`, in the table from now on; `introduce()` has to follow.
 
-    A session that has the address already ends with `conflict`; beyond `max_user_sessions` the oldest ones end.
+    A session that has the address already ends with `conflict`; beyond `max_user_sessions` the oldest ones end,
+    those whose clients are away (XEP-0198) before others.
     """
     session = C2SSession(stream, jid, host_type, context.router)
     _make_room(context, host_type, jid)
@@ -104,5 +105,6 @@ def _make_room(context: C2SContext, host_type: HostType, jid: JID) -> None:
     if value == "infinity":
         return
     others = [s for s in context.router.sessions.of(jid.bare) if s.jid != jid]
+    others.sort(key=lambda session: session.is_connected)  # those whose clients are away go first
     for session in others[: max(0, len(others) + 1 - limit)]:
         session.end(StreamError("policy-violation", "Too many sessions of this account"))

@@ -40,12 +40,14 @@ class SendQueue:
     So they can be counted: a transport takes whatever it is given, and does not tell how much of it is left.
     """
 
-    __slots__ = ("_limit", "_overflow", "_paused", "_transport", "_waiting")
+    __slots__ = ("_extra", "_limit", "_overflow", "_paused", "_transport", "_waiting")
 
     def __init__(self, transport: Any, limit: int, overflow: Callable[[], None]) -> None:
         """`overflow` is called when more than `limit` bytes wait."""
         self._transport = transport
         self._limit = limit
+        #: How much more may wait until nothing does.
+        self._extra = 0
         self._overflow = overflow
         self._paused = False
         self._waiting = bytearray()
@@ -71,9 +73,14 @@ class SendQueue:
             return
         self._waiting += data
         self._send()
-        if len(self._waiting) > self._limit:
+        if len(self._waiting) > self._limit + self._extra:
             self._waiting.clear()
             self._overflow()
+
+    def write_all(self, data: bytes) -> None:
+        """As `write`, but `data` may be more than the limit: it was in memory all the while."""
+        self._extra += len(data)
+        self.write(data)
 
     def close(self) -> None:
         """Hands the rest to the transport."""
@@ -88,6 +95,8 @@ class SendQueue:
             piece = bytes(waiting[:PIECE])
             del waiting[:PIECE]
             self._transport.write(piece)
+        if not waiting:
+            self._extra = 0
 
 
 class C2SStream(xmlstream.XmlStream):
@@ -213,6 +222,12 @@ class C2SStream(xmlstream.XmlStream):
             self._held.append(data)
         else:
             self._send(data)
+
+    def write_all(self, data: bytes) -> None:
+        """As `write`, for what may be more than a client may let wait."""
+        self.flush()
+        if self._send_queue is not None:
+            self._send_queue.write_all(data)
 
     def flush(self) -> None:
         """Hands to the transport what the outbox has held back."""

@@ -59,8 +59,12 @@ class StreamManager:
         #: The client's last `h`.
         self.acknowledged = 0
         self._sent: deque[Sent] = deque()
-        self._sent_bytes = 0
+        #: Those of them that nobody else keeps: how many, and their bytes.
+        self._kept = 0
+        self._kept_bytes = 0
         self._since_request = 0
+        #: Was one of them stored? It stays so, and out of everybody else's reach, until the client has answered.
+        self._is_awaited = False
         self._is_requested = False
         self._max_stanzas = service.max_stanzas
         self._max_bytes = service.options.buffer_max_bytes
@@ -88,6 +92,8 @@ class StreamManager:
                 self._owed -= 1
         if self._owed is not None and self._owed <= 0:
             self._answer()
+        if self._session.is_over and self.id is not None:
+            self._service.update_stale(self.id, self.handled)
         if not pending:
             settled, self._settled = self._settled, []
             for deferred in settled:
@@ -107,7 +113,7 @@ class StreamManager:
         if element.name == "a":
             self.acknowledge(count(element))
             self._is_requested = False
-            if self._sent and self._since_request:
+            if self._sent and self._since_request and (self._ack_every or self._is_awaited):
                 self._request()
         elif element.name == "r":
             self._asked()
@@ -151,24 +157,29 @@ class StreamManager:
         """Sends a stanza and keeps it until the client has acknowledged it."""
         session = self._session
         self._sent.append((stanza, data, session.clock.seconds(), acknowledged))
-        self._sent_bytes += len(data)
+        if acknowledged is None:
+            self._kept += 1
+            self._kept_bytes += len(data)
+        else:
+            self._is_awaited = True
         self._since_request += 1
         stream = session.stream
         if stream.ended:
-            if len(self._sent) > self._max_stanzas or self._sent_bytes > self._max_bytes:
+            if self._kept > self._max_stanzas or self._kept_bytes > self._max_bytes:
                 session.give_up("too much waits for a client that is away")
             return
         stream.write(data)
-        if self._ack_every and not self._is_requested and self._since_request >= self._ack_every:
+        if not self._is_requested and (self._is_awaited or 0 < self._ack_every <= self._since_request):
             self._request()
         if (
-            len(self._sent) > CONNECTED_STANZAS * (self._max_stanzas or 100)
-            or self._sent_bytes > CONNECTED_BYTES * self._max_bytes
+            self._kept > CONNECTED_STANZAS * (self._max_stanzas or 100)
+            or self._kept_bytes > CONNECTED_BYTES * self._max_bytes
         ):
             session.give_up("the client does not acknowledge what it is sent")
 
     def _request(self) -> None:
         self._is_requested = True
+        self._is_awaited = False
         self._since_request = 0
         self._session.stream.write(REQUEST)
 
@@ -185,8 +196,10 @@ class StreamManager:
         self.acknowledged = h
         for _ in range(more):
             _, data, _, acknowledged = self._sent.popleft()
-            self._sent_bytes -= len(data)
-            if acknowledged is not None:
+            if acknowledged is None:
+                self._kept -= 1
+                self._kept_bytes -= len(data)
+            else:
                 acknowledged(True)
 
     # -- connections
@@ -203,12 +216,15 @@ class StreamManager:
 
     def resume(self, h: int) -> None:
         """The session has a new connection, whose client has `h` stanzas: it gets the rest once more."""
-        self.acknowledge(h)
+        missed = [(data, acknowledged) for _, data, _, acknowledged in self._sent]
+        del missed[: (h - self.acknowledged) & MASK]
         self._is_requested = False
-        if self._sent:
-            self._session.stream.write(b"".join(data for _, data, _, _ in self._sent))
-            if self._ack_every:
+        if missed:
+            self._session.stream.write_all(b"".join(data for data, _ in missed))
+            if self._ack_every or any(acknowledged is not None for _, acknowledged in missed):
                 self._request()
+        # Last, for who waits for it may have more to send.
+        self.acknowledge(h)
 
     def close(self) -> list[Sent]:
         """The session is over; gives what the client has not acknowledged, without what is kept elsewhere."""
@@ -216,7 +232,7 @@ class StreamManager:
         if self.id is not None:
             self._service.forget(self.id, self.handled)
         sent, self._sent = self._sent, deque()
-        self._sent_bytes = 0
+        self._kept = self._kept_bytes = 0
         waiting, self._settled = self._settled, []
         for deferred in waiting:
             deferred.callback(None)

@@ -4,25 +4,27 @@ Where the RFC leaves the choice between an error and silence, the sender of a me
 a bare JID: with an account nobody uses it must end in silence, and the answer must not tell whether there is one.
 """
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from weakref import WeakKeyDictionary
 
 from twisted.words.protocols.jabber.error import StanzaError
 
 from dynxmpp.core.host_type import HostType
-from dynxmpp.core.interfaces import CarbonCopies
+from dynxmpp.core.interfaces import CarbonCopies, Session
 from dynxmpp.core.passage import Passage
 from dynxmpp.core.routing_context import RoutingContext
 from dynxmpp.core.session_table import SessionTable
+from dynxmpp.protocol.carbon import RECEIVED, SENT, is_eligible
 from dynxmpp.protocol.delay import Delay, delayed
-from dynxmpp.wire.stanza import Stanza, qualified
+from dynxmpp.protocol.stanza_id import STANZA_ID_KEY, stanza_id_by
+from dynxmpp.wire.stanza import Stanza
 
 #: RFC 6121 5.2.2: any other value counts as normal.
 MESSAGE_TYPES = frozenset({"normal", "chat", "groupchat", "headline", "error"})
 
-#: What the archive leaves on a message that it keeps (XEP-0359).
-STANZA_ID_KEY = qualified("urn:xmpp:sid:0", "stanza-id")
 #: Messages that carry others: results of the archive (XEP-0313) and carbons (XEP-0280).
-_COPIES = ("urn:xmpp:mam:1 ", "urn:xmpp:mam:2 ", "urn:xmpp:carbons:2 ")
+_COPIES = frozenset({"urn:xmpp:mam:1 result", "urn:xmpp:mam:2 result", RECEIVED, SENT})
 
 
 def message_type(stanza: Stanza) -> str:
@@ -31,12 +33,34 @@ def message_type(stanza: Stanza) -> str:
     return type_ if type_ in MESSAGE_TYPES else "normal"
 
 
+@dataclass(frozen=True, slots=True)
+class _Reached:
+    """Where a message went, and when it was sent first if this was not the first time.
+
+    Sessions by address and time of binding: who held them here would keep alive what they hold, this message for one.
+    """
+
+    sessions: frozenset[tuple[str, float]]
+    sent_at: float | None = None
+
+    def plus(self, sessions: list[Session], sent_at: float | None = None) -> "_Reached":
+        return _Reached(self.sessions.union([(s.jid.full, s.bound_at) for s in sessions]), sent_at)
+
+    def __contains__(self, session: Session) -> bool:
+        return (session.jid.full, session.bound_at) in self.sessions
+
+
+_NOBODY = _Reached(frozenset())
+
+
 class Delivery:
     """Takes stanzas whose recipient's filters have passed to their sessions; one a node."""
 
     def __init__(self, sessions: SessionTable, passage: Passage) -> None:
         self._sessions = sessions
         self._passage = passage
+        #: Of messages that are still kept somewhere. One that is not in here went to one session, and never before.
+        self._reached: WeakKeyDictionary[Stanza, _Reached] = WeakKeyDictionary()
 
     def message(self, stanza: Stanza, context: RoutingContext) -> None:
         """RFC 6121 8.5.2.1.1, 8.5.2.2.1, 8.5.3.1, 8.5.3.2.1."""
@@ -62,6 +86,8 @@ class Delivery:
             return
         sessions = self._sessions.top(recipient.bare)
         if sessions:
+            if len(sessions) > 1:
+                self._reached[stanza] = _NOBODY.plus(sessions)
             data = stanza.to_bytes()
             for session in sessions:
                 session.deliver(stanza, data)
@@ -99,6 +125,9 @@ class Delivery:
         if stanza.name != "message" or message_type(stanza) not in ("chat", "normal") or _is_copy(stanza):
             return
         bare = context.recipient.bare
+        reached = self._reached.get(stanza, _NOBODY)
+        if reached.sent_at is not None:
+            context.sent_at = reached.sent_at
         sessions = self._sessions.top(bare)
         if not sessions:
             host_type: HostType = context.recipient_type
@@ -106,14 +135,27 @@ class Delivery:
                 self.offline(stanza, context)
             return
         sent_at = context.sent_at or 0.0
-        late = delayed(stanza, Delay(datetime.fromtimestamp(sent_at, UTC), context.recipient.domain))
-        data = late.to_bytes()
-        copies = context.recipient_type.find(CarbonCopies)
-        for session in sessions:
-            # Who was there has seen it: a message for the bare JID itself, of others the carbon.
-            has_copy = context.recipient.resource is None or (copies is not None and copies.enabled(session))
-            if session.bound_at > sent_at or not has_copy:
+        new = [s for s in sessions if s not in reached and not self._has_copy(s, stanza, context)]
+        if new:
+            late = delayed(stanza, Delay(datetime.fromtimestamp(sent_at, UTC), context.recipient.domain))
+            self._reached[late] = reached.plus(new, sent_at)
+            data = late.to_bytes()
+            for session in new:
                 session.deliver(late, data)
+
+    def _has_copy(self, session: Session, stanza: Stanza, context: RoutingContext) -> bool:
+        """Has this session got a carbon of a message that went to another one?
+
+        Carbons end with their session. So that of a client that is away counts only if the archive has the message.
+        """
+        copies = context.recipient_type.find(CarbonCopies)
+        return (
+            copies is not None
+            and copies.enabled(session)
+            and session.bound_at <= (context.sent_at or 0.0)
+            and is_eligible(stanza, from_full_jid=context.sender.resource is not None)
+            and (session.is_connected or stanza_id_by(stanza, context.recipient.bare) is not None)
+        )
 
     def offline(self, stanza: Stanza, context: RoutingContext) -> None:
         """A message of type normal or chat that no session can take: kept by a module, or refused."""
@@ -140,7 +182,8 @@ class Delivery:
         if not exists:
             self._unavailable(stanza, context)
         elif self._sessions.top(recipient.bare):
-            self.message(stanza, context)  # somebody came online meanwhile
+            # Somebody came online meanwhile.
+            (self.message if context.sent_at is None else self.again)(stanza, context)
         else:
             self._keep(stanza, context)
 
@@ -150,4 +193,4 @@ class Delivery:
 
 def _is_copy(stanza: Stanza) -> bool:
     """Is it a copy of something that the account has anyway?"""
-    return any(key.startswith(_COPIES) for key in stanza.child_keys)
+    return not _COPIES.isdisjoint(stanza.child_keys)

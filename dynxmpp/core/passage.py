@@ -166,8 +166,12 @@ class Passage:
 
 
 def _run_held(job: Callable[[], Awaitable[None] | None], ticket: CommitTicket) -> Awaitable[None] | None:
-    """Runs a job of the slow lane, and releases the ticket at its end."""
-    pending = job()
+    """Runs a job of the slow lane, and releases the ticket at its end; one that fails has not dealt with its stanza."""
+    try:
+        pending = job()
+    except BaseException:
+        ticket.fail()
+        raise
     if pending is None:
         ticket.release()
         return None
@@ -177,5 +181,7 @@ def _run_held(job: Callable[[], Awaitable[None] | None], ticket: CommitTicket) -
 async def _wait_held(pending: Awaitable[None], ticket: CommitTicket) -> None:
     try:
         await pending
-    finally:
-        ticket.release()
+    except BaseException:
+        ticket.fail()
+        raise
+    ticket.release()

@@ -8,16 +8,19 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from dynxmpp.core.interfaces import Session
 from dynxmpp.wire.errors import Unavailable
 
 Key = tuple[str, str]
-#: Does its work at once (None), or gives what is still to be waited for. Must not raise: its owner catches.
+#: Does its work at once (None), or gives what is still to be waited for. What it raises is logged.
 Job = Callable[[], Awaitable[None] | None]
 
 #: The length of a line at which the session that fills it is no longer read from.
 SLOW_AT = 32
+
+log = Logger()
 
 
 class _Line:
@@ -79,11 +82,13 @@ class SlowLane:
             while jobs:
                 job = jobs.popleft()
                 self._jobs -= 1
-                pending = job()
-                if pending is not None:
-                    await pending
+                try:
+                    pending = job()
+                    if pending is not None:
+                        await pending
+                except Exception:  # noqa: BLE001 - border: a fault of ours ends one job, not those behind it
+                    log.failure("slow_lane_failed")
         finally:
-            # Only an error in our own code leaves jobs behind; the pair must not stay blocked for ever.
             self._jobs -= len(jobs)
             del self._lines[key]
             if line.slowed and line.origin is not None:

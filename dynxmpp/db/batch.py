@@ -128,7 +128,9 @@ class BatchWriter:
                 for entry in batch:
                     await self._write([entry])
                 return
-            except (Unavailable, psycopg2.Error) as problem:
+            except Exception as problem:  # noqa: BLE001 - border: a fault that ended the writer would hold all that follows
+                if not isinstance(problem, Unavailable | psycopg2.Error | CancelledError):
+                    self.log.failure("batch_failed", rows=len(batch))
                 if self._stopping:
                     self._settle(batch, problem)
                     return

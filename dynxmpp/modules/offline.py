@@ -49,7 +49,7 @@ from dynxmpp.module import (
     section,
 )
 from dynxmpp.protocol.chat_states import is_content
-from dynxmpp.protocol.delay import DELAY_KEY, Delay
+from dynxmpp.protocol.delay import Delay, delayed
 from dynxmpp.protocol.hints import STORE, forbids_storing
 from dynxmpp.protocol.stanza_id import stanza_id_by
 from dynxmpp.wire.ns import NS_CLIENT
@@ -65,7 +65,7 @@ DEFAULT_MAX_MESSAGES = 100
 #: Bytes that are put on a stream at a time; a client that does not keep up with that is cut off by its send queue.
 PAGE_BYTES = 131_072
 #: Seconds that new messages wait for kept ones that are being handed over.
-ORDER_PATIENCE_S = 5.0
+ORDER_PATIENCE_S = 3.0
 #: Seconds between two attempts to reach a database that is away.
 RETRY_S = 1.0
 #: Accounts whose number of messages is remembered.
@@ -300,7 +300,7 @@ class Offline(Module):
             if copies and stanza_id_by(stanza, account.bare) in copies:
                 heard(uid, True)
                 continue
-            late = stanza.appended(Delay(sent_at, account.domain).to_bytes(), DELAY_KEY)
+            late = delayed(stanza, Delay(sent_at, account.domain))
             session.deliver_stored(late, late.to_bytes(), partial(heard, uid))
         if rows:
             await done

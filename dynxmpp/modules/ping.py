@@ -104,6 +104,8 @@ class Ping(Module):
         watch = self._watched.get(session)
         if watch is not None:
             watch.heard_at, watch.is_pinged = self.clock.seconds(), False
+            if not watch.timer.active():  # its connection was ended, for silence
+                self._look_again(session, watch, self.config.ping_interval)
 
     def session_ended(self, session: Session) -> None:
         watch = self._watched.pop(session, None)

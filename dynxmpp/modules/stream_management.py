@@ -104,6 +104,12 @@ class StreamManagement(Module):
                 break
             del self._stale[oldest]
 
+    def update_stale(self, id_: str, handled: int) -> None:
+        """Something that a session had sent was committed after its end."""
+        if id_ in self._stale:
+            bare, _, until = self._stale[id_]
+            self._stale[id_] = (bare, handled, until)
+
     def stale_h(self, id_: str, account: str) -> int | None:
         """How many stanzas a session that is over had handled, while that is remembered."""
         bare, handled, until = self._stale.get(id_, ("", 0, 0.0))
