@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ def load(
     """
     database = postmaster(data_folder(folder))
     for pid in (database, *children(database)):
-        os.sched_setaffinity(pid, {options.client_core})
+        with suppress(ProcessLookupError):  # workers come and go
+            os.sched_setaffinity(pid, {options.client_core})
     client = subprocess.Popen(
         [sys.executable, str(HERE / program), *map(str, arguments)],
         stdout=subprocess.PIPE,
