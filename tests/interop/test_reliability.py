@@ -248,7 +248,7 @@ class Archive(ReliabilityTest):
         self.assertEqual(("item-not-found", "cancel"), await alice.refused("page", rsm={"max": 5, "after": "1"}))
         self.assertEqual(("not-acceptable", "modify"), await alice.refused("page", rsm={"max": 5, "before": "W?"}))
         # Nothing is archived at this domain, and nobody is told otherwise.
-        self.assertEqual(("service-unavailable", "cancel"), await carol.refused("page"))
+        self.assertEqual(("feature-not-implemented", "cancel"), await carol.refused("page"))
         for jid in ("example.net", CAROL):
             features = (await carol.asks("disco", jid=jid))["features"]
             self.assertEqual([], [feature for feature in features if feature.startswith("urn:xmpp:mam:")])

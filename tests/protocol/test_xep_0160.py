@@ -3,6 +3,7 @@
 from typing import Any
 
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.words.xish import domish
 
 from dynxmpp.db.pool import DatabaseUnavailable
@@ -151,13 +152,22 @@ class OfflineMessages(DatabaseTestCase):
         for number in range(3):
             self.romeo.sends(message(number))
         await self.stored()
+        query, asked = self.module.database.query, Deferred[None]()
+
+        async def later(*arguments: Any) -> Any:
+            await asked
+            return await query(*arguments)
+
+        self.patch(self.module.database, "query", later)
         juliet = self.host.session("juliet@capulet.example/balcony")
         juliet.sends("<presence/>")
         context = self.romeo.sends(message(3))
         self.assertFalse(context.ticket.committed)
+        asked.callback(None)
         await self.host.settle()
         self.assertEqual([f"message {n}" for n in range(4)], self.bodies(juliet))
         self.assertTrue(context.ticket.committed)
+        self.patch(self.module.database, "query", query)
         self.assertEqual(0, await self.stored())
 
     async def test_a_client_that_does_not_acknowledge_holds_nobody_up_for_ever(self) -> None:
