@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 CONFIG ?= etc/dynxmpp.toml
 STAMP := $(VENV)/.installed
 
-.PHONY: help install run test lint bench clean
+.PHONY: help install run test lint bench chaos clean
 
 help:
 	@echo "make run     start the server with the embedded database (CONFIG=$(CONFIG))"
 	@echo "make test    run the whole test suite"
 	@echo "make lint    ruff, mypy, import contracts"
-	@echo "make bench   measure the hot path and the domain table"
+	@echo "make bench   measure messages, archive, logins, memory, domains (12 minutes)"
+	@echo "make chaos   kill the server and its database 200 times and look for lost messages (ARGS=--help)"
 	@echo "make install make $(VENV) and nothing else"
 
 install: $(STAMP)
@@ -52,9 +53,21 @@ lint: $(STAMP)
 bench: $(STAMP)
 	@echo "== one-to-one chat against the bare relay"
 	@$(BIN)/python bench/one_to_one.py
+	@echo "== one-to-one chat with the archive on"
+	@$(BIN)/python -m bench.archive
+	@echo "== look-ups in the archive"
+	@$(BIN)/python -m bench.lookups
+	@echo "== logins"
+	@$(BIN)/python -m bench.logins
+	@echo "== idle sessions"
+	@$(BIN)/python -m bench.idle
 	@echo "== domains"
 	@$(BIN)/python -m bench.domains
 	@$(BIN)/python bench/domain_count.py
+
+chaos: $(STAMP)
+	@echo "== 200 disasters; the short form is part of make test (docs/reliability.md)"
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 clean:
 	rm -rf $(VENV) var build *.egg-info
