@@ -9,7 +9,7 @@ Any other wokkel handler can be a module too: see `WokkelModule`.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeVar
 
 from twisted.internet.defer import maybeDeferred
@@ -31,6 +31,7 @@ from dynxmpp.db.batch import BatchWriter
 from dynxmpp.db.lookup import LookupCombiner
 from dynxmpp.db.migrations import Migration
 from dynxmpp.jid import JID, InvalidJID
+from dynxmpp.metrics import Metrics
 from dynxmpp.wire.errors import StanzaError, StreamError, Unavailable
 from dynxmpp.wire.stanza import Stanza, qualified
 
@@ -108,6 +109,8 @@ class ModuleContext:
     language: str = "en"
     #: A number from 0 to 255 that no other process on the database has now: part of ids that must be unique.
     node_number: Callable[[], int] = lambda: 0
+    #: Takes numbers for Prometheus; those of a module have the label `host_type`.
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 def iq_get(namespace: str, name: str, at: Target, *, secret: bool = False) -> Callable[[M], M]:

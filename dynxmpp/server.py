@@ -173,6 +173,7 @@ class Server(MultiService):
             spawn=self.spawn,
             language=host.general.language,
             node_number=self._number,
+            metrics=self.metrics,
         )
         build_modules(context, host.modules, self._module_classes)
         self.host_types[host.name] = host_type

@@ -39,6 +39,25 @@ class MetricsTests(TestCase):
         self.assertIn("# HELP dynxmpp_domains Domains that are served.\n# TYPE dynxmpp_domains gauge\n", text)
         self.assertIn("# HELP dynxmpp_stanzas_total Stanzas routed.\n# TYPE dynxmpp_stanzas_total counter\n", text)
 
+    def test_one_name_with_different_labels(self) -> None:
+        for host_type, value in (("basic", 1.0), ('a"b\n', 2.0)):
+            self.metrics.counter("lookups", "Queries.", lambda value=value: value, host_type=host_type)  # type: ignore[misc]
+        text = generate_latest(self.metrics.registry).decode()
+        self.assertEqual(1, text.count("# TYPE dynxmpp_lookups_total counter\n"))
+        (family,) = text_string_to_metric_families(text)
+        found = [(sample.labels, sample.value) for sample in family.samples]
+        self.assertEqual([({"host_type": "basic"}, 1.0), ({"host_type": 'a"b\n'}, 2.0)], found)
+
+    def test_a_number_is_there_once(self) -> None:
+        self.metrics.gauge("domains", "Domains.", lambda: 1)
+        self.metrics.counter("lookups", "Queries.", lambda: 1, host_type="basic")
+        with self.assertRaises(ValueError):
+            self.metrics.gauge("domains", "Domains.", lambda: 2)
+        with self.assertRaises(ValueError):
+            self.metrics.counter("lookups", "Queries.", lambda: 2, host_type="basic")
+        with self.assertRaises(ValueError):
+            self.metrics.counter("lookups", "Queries.", lambda: 2)
+
     def test_nothing_is_read_before_somebody_asks(self) -> None:
         reads: list[int] = []
 

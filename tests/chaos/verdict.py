@@ -112,7 +112,7 @@ def _examine_arrivals(account: str, arrivals: Sequence[Arrival], history: Histor
         firsts = {name: several[0] for name, several in got.items() if several[0].delayed == delayed}
         for name, before in _out_of_order(firsts):
             if history.conversations[name.conversation].messages[name.number].again:
-                # Its first copy was in offline storage, or on its way there, when the session was lost.
+                # No proof of a fault: the first copy may have been on its way into offline storage when it was lost.
                 verdict.figures["received after later ones, having been sent again"] += 1
             else:
                 verdict.violated("received out of order", f"{account}: {firsts[name]} after {firsts[before]}")

@@ -5,6 +5,8 @@ from typing import Any, ClassVar
 from twisted.internet.task import Clock
 from twisted.words.xish import domish
 
+from dynxmpp.config.acl import Access, AccessClause
+from dynxmpp.config.shaper import Shaper
 from dynxmpp.modules.mam import Mam
 from dynxmpp.modules.mam.config import MamConfig, PmArchive
 from dynxmpp.modules.mam.ids import to_text
@@ -91,6 +93,18 @@ def forwarded(result: domish.Element) -> domish.Element:
 
 def field(name: str, *values: str) -> str:
     return f"<field var='{name}'>{''.join(f'<value>{value}</value>' for value in values)}</field>"
+
+
+class Configured:
+    """What a host type needs to know of the configuration here."""
+
+    def __init__(self, rules: dict[str, str], shapers: dict[str, int] | None = None) -> None:
+        clauses = {name: (AccessClause(acl="all", value=value),) for name, value in rules.items()}
+        self.access = Access({}, clauses)
+        self.shapers = {name: Shaper(max_rate=rate) for name, rate in (shapers or {}).items()}
+
+    def shaper(self, name: str, **_: Any) -> Shaper | None:
+        return self.shapers.get(name)
 
 
 class Archived(DatabaseTestCase):

@@ -12,7 +12,7 @@ from dynxmpp.jid import JID
 from dynxmpp.modules.mam.config import AsyncWriter
 from dynxmpp.modules.mam.ids import ArchiveIds
 from dynxmpp.modules.mam.schema import MIGRATIONS
-from dynxmpp.modules.mam.store import ArchiveStore
+from dynxmpp.modules.mam.store import MAX_WAITING, ArchiveStore
 from dynxmpp.wire.errors import Unavailable
 from tests.fixtures.postgres import DatabaseTestCase
 
@@ -105,7 +105,7 @@ class Batches(TestCase):
     def test_too_much_that_waits_is_refused(self) -> None:
         store = self.make()
         with self.assertRaises(Unavailable):
-            self.write(store, count=20_000)
+            self.write(store, count=MAX_WAITING + 1)
         self.clock.advance(0.002)
         while self.database.running:
             self.database.running.pop(0).callback(None)

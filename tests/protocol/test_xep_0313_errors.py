@@ -4,10 +4,8 @@ from typing import Any
 
 from twisted.words.xish import domish
 
-from dynxmpp.config.acl import Access, AccessClause
-from dynxmpp.config.shaper import Shaper
 from dynxmpp.db.pool import DatabaseUnavailable
-from tests.mam.archives import JULIET, NS_MAM, NURSE, ROMEO, Archived, field, text_id
+from tests.mam.archives import JULIET, NS_MAM, NURSE, ROMEO, Archived, Configured, field, text_id
 
 UNKNOWN = ("cancel", "item-not-found", "Message with specified ID is not found")
 UNDECODABLE = ("modify", "not-acceptable", "Invalid stanza ID provided")
@@ -121,18 +119,6 @@ class Strangers(Archived):
         self.assert_error((await self.juliet.asks(xml)).error, *NOT_ALLOWED)
 
 
-class Configured:
-    """What a host type needs to know of the configuration here."""
-
-    def __init__(self, rules: dict[str, str], shapers: dict[str, int] | None = None) -> None:
-        clauses = {name: (AccessClause(acl="all", value=value),) for name, value in rules.items()}
-        self.access = Access({}, clauses)
-        self.shapers = {name: Shaper(max_rate=rate) for name, rate in (shapers or {}).items()}
-
-    def shaper(self, name: str, **_: Any) -> Shaper | None:
-        return self.shapers.get(name)
-
-
 class Rules(Archived):
     async def setUp(self) -> None:
         await super().setUp()
@@ -152,6 +138,20 @@ class Rules(Archived):
         self.assertEqual(["result", "error", "error"], await self.outcomes(self.juliet))
         self.configure(mam_lookup_messages="allow", mam_get_message_form="allow", mam_get_metadata="allow")
         self.assertEqual(["result"] * 3, await self.outcomes(self.juliet))
+
+    async def test_who_is_allowed_reads_that_archive_and_no_other(self) -> None:
+        await self.fill([2], owner=JULIET, remote=ROMEO)
+        self.configure(mam_set_message_form="allow")
+        reply = await self.juliet.asks(self.query_xml().replace("<iq", f"<iq to='{ROMEO}'"))
+        self.assertEqual(ROMEO, reply["from"])
+        (message,) = self.juliet.received
+        self.assertEqual((ROMEO, f"{JULIET}/balcony"), (message["from"], message["to"]))
+        self.assertEqual(text_id(1), next(message.elements())["id"])
+        await self.host.silence(self.romeo)
+        self.juliet.received.clear()
+        # Nor does a rule make an archive where there is no account.
+        reply = await self.juliet.asks(self.query_xml().replace("<iq", "<iq to='nobody@montague.example'"))
+        self.assert_error(reply.error, "cancel", "service-unavailable")
 
     async def test_a_rule_that_denies(self) -> None:
         self.configure(mam_set_message_form="deny")
@@ -216,6 +216,7 @@ class Shapers(Archived):
         for number, session in enumerate(sessions):
             self.asks(session, number)
         self.assert_error(self.refused(sessions[20]), *FLOODING)
+        self.assertEqual(1, self.module.reading.permission.dropped)
         self.assertEqual([1] * 10 + [0] * 10, [len(session.received) for session in sessions[:20]])
         self.clock.advance(1)
         self.assertEqual([1] * 20, [len(session.received) for session in sessions[:20]])

@@ -239,6 +239,15 @@ class Requests(PreferencesTestCase):
         self.assertEqual("modify", reply.error["type"])
         self.same(prefs("never", many), await self.alice.asks(get()))
 
+    async def test_as_many_addresses_as_a_stanza_has_room_for(self) -> None:
+        many = tuple(f"u{number}@b.example" for number in range(9000))
+        reply = await self.alice.asks(set_(prefs("never", many)))
+        self.assertEqual("not-acceptable", condition(reply))
+        self.assertEqual(0, await self.count("mam_preference"))
+        # The same one over and over, and what is no address, take no room.
+        self.same(prefs("never", (BOB,)), await self.sets(prefs("never", (BOB,) * 5000)))
+        self.same(prefs("always"), await self.sets(prefs("always", (), ("@",) * 5000)))
+
     def test_ten_thousand_addresses(self) -> None:
         element = domish.Element((NS, "prefs"), attribs={"default": "always"})
         always = element.addElement("always")

@@ -29,6 +29,7 @@ from dynxmpp.modules.mam import retraction
 from dynxmpp.modules.mam.arrivals import Arrivals
 from dynxmpp.modules.mam.config import ArchiveOptions, MamConfig, PmArchive
 from dynxmpp.modules.mam.counts import Counts
+from dynxmpp.modules.mam.figures import announce_archives, announce_store
 from dynxmpp.modules.mam.ids import ArchiveIds
 from dynxmpp.modules.mam.lookup import Lookups
 from dynxmpp.modules.mam.owners import Owners
@@ -102,6 +103,29 @@ class Mam(Module):
                 Reading(context, self.owners, self.store, arrivals, lookups, config.muc, is_room=True),
             )
             self.host_type.provide(RoomArchive, self.rooms)
+        self._announce_figures(context)
+
+    def _announce_figures(self, context: ModuleContext) -> None:
+        announce_store(context, self.store)
+        if self.reading is not None and self.writing is not None:
+            writing = self.writing
+            announce_archives(
+                context,
+                "pm",
+                reading=self.reading,
+                preferences=self.preferences,
+                archived=lambda: writing.archived,
+                removed=lambda: self.removal.removed[ACCOUNT],
+            )
+        if self.config.muc is not None:
+            announce_archives(
+                context,
+                "muc",
+                reading=self.rooms.reading,
+                preferences=self.rooms.preferences,
+                archived=lambda: self.rooms.archived,
+                removed=lambda: self.removal.removed[ROOM],
+            )
 
     def _retractions(self, options: ArchiveOptions) -> retraction.Retractions:
         retractions = retraction.Retractions(

@@ -161,6 +161,8 @@ class Lookups:
             high = min(high, page.edge - 1)
         elif page.edge is not None:
             low = max(low, page.edge + 1)
+        if low > high:  # the one may be beyond what the database's integers can be
+            return Found((), None, None, True)
         rows = await self._read(archive, filters, page, low, high, page.size + 1)
         complete = len(rows) <= page.size
         extra = len(rows) - page.size if not complete else 0

@@ -47,6 +47,8 @@ class Permission:
         self._clock = clock
         self._prefix = "muc_" if is_room else ""
         self._lines: OrderedDict[tuple[str, str], _Line] = OrderedDict()
+        #: Requests that were refused for coming too fast.
+        self.dropped = 0
 
     def check(self, actions: tuple[str, ...], who: JID, *, allowed: bool) -> None:
         """Raises not-allowed; `allowed` is what holds where no rule says otherwise. A rule that denies goes first."""
@@ -81,6 +83,7 @@ class Permission:
             return
         if line.waiting >= MAX_WAITING or seconds > MAX_WAIT_S:
             line.bucket.take(-1)
+            self.dropped += 1
             raise StanzaError("resource-constraint", type="wait", text="The action is cancelled because of flooding.")
         line.waiting += 1
         try:

@@ -94,9 +94,11 @@ class Preferences:
         self._kind = kind
         self._max_cached = max_cached
         self._lifetime_s = min(lifetime_s, MAX_AGE_S)
-        self._permission = Permission(
+        self.permission = Permission(
             context.host_type, context.domains.__contains__, context.clock, is_room=kind == ROOM
         )
+        #: Requests that were answered.
+        self.gets = self.sets = 0
         #: By archive: the preferences, and until when they may be believed.
         self._known: OrderedDict[int, tuple[Prefs, float]] = OrderedDict()
         self._reading: Shared[int, Prefs] = Shared()
@@ -179,15 +181,19 @@ class Preferences:
         """
         action = (f"mam_{iq.type}_prefs",)
         try:
-            self._permission.check(action, iq.sender, allowed=allowed)
+            self.permission.check(action, iq.sender, allowed=allowed)
         except StanzaError as refusal:
             if self._kind == ROOM and iq.type == "set":
                 raise StanzaError("not-allowed", text="The action is not allowed. Not a room owner.") from refusal
             raise
-        await self._permission.pace(action, iq.sender)
+        await self.permission.pace(action, iq.sender)
         if iq.type == "get":
-            return _element(await self._get(owner), iq.payload.uri or "")
-        return await self._set(owner, iq.payload)
+            answer = _element(await self._get(owner), iq.payload.uri or "")
+            self.gets += 1
+        else:
+            answer = await self._set(owner, iq.payload)
+            self.sets += 1
+        return answer
 
     async def _get(self, owner: JID) -> Prefs:
         archive = await self._owners.find(*self._key(owner)) if self.enabled else None

@@ -20,6 +20,10 @@ from dynxmpp.protocol.timestamps import InvalidTimestamp, parse_us
 FULL_TEXT_FIELD = "{urn:xmpp:fulltext:0}fulltext"
 _FULL_TEXT_FIELDS = (FULL_TEXT_FIELD, "fulltext", "full-text-search")
 
+#: Ids that one query may name in the field `ids`, and characters of a `queryid`, which comes back with each message.
+MAX_IDS = 1000
+MAX_QUERY_ID = 1024
+
 Fields = dict[str, tuple[str, ...]]
 
 
@@ -70,8 +74,12 @@ def read_query(
 ) -> Query:
     """The query that a <query/> spells; sizes are numbers of messages.
 
-    Raises StanzaError: not-acceptable for what is no id, jid-malformed for `with`, bad-request for what is no number.
+    Raises StanzaError: not-acceptable for what is no id and for too many ids, jid-malformed for `with`, bad-request for
+    what is no number and for a `queryid` that is too long.
     """
+    query_id = element.getAttribute("queryid", "")
+    if len(query_id) > MAX_QUERY_ID:
+        raise StanzaError("bad-request", text=f"queryid is longer than {MAX_QUERY_ID} characters")
     fields = _fields(element)
     try:
         request = rsm.page_request(element)
@@ -90,7 +98,7 @@ def read_query(
     skip = request.index or 0 if edge is None and not backward else 0
     return Query(
         namespace=element.uri or "",
-        query_id=element.getAttribute("queryid", ""),
+        query_id=query_id,
         filters=filters,
         page=Page(min(size, largest_size), backward, edge, skip),
         simple=always_simple or _first(fields, "simple") in ("true", "1"),
@@ -148,8 +156,15 @@ def _filters(fields: Fields, is_room: bool) -> Filters:
         individual=_first(fields, "include-groupchat") in ("false", "0"),
         named=tuple(named),
         words=None if text is None else words_of_query(text),
-        ids=tuple(dict.fromkeys(_id(text) for text in fields["ids"])) if fields.get("ids") else None,
+        ids=_ids(fields.get("ids", ())),
     )
+
+
+def _ids(texts: tuple[str, ...]) -> tuple[int, ...] | None:
+    """Each id once; None when there are none."""
+    if len(texts) > MAX_IDS:
+        raise StanzaError("not-acceptable", text=f"At most {MAX_IDS} ids")
+    return tuple(dict.fromkeys(map(_id, texts))) or None
 
 
 def _with(text: str | None, is_room: bool) -> tuple[str | None, str | None]:

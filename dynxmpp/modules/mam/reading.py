@@ -61,15 +61,19 @@ class Reading:
         is_room: bool,
     ) -> None:
         self._sessions = context.sessions
+        self._clock = context.clock
         self._owners = owners
         self._store = store
         self._arrivals = arrivals
         self._lookups = lookups
         self._options = options
         self._is_room = is_room
-        self._permission = permission.Permission(
+        self.permission = permission.Permission(
             context.host_type, context.domains.__contains__, context.clock, is_room=is_room
         )
+        #: Queries that were answered, the simple ones among them, their messages, and the seconds that they took.
+        self.lookups = self.simple_lookups = self.messages = 0
+        self.seconds = 0.0
 
     def answer(self, owner: Owner, iq: IQ, *, allowed: bool) -> Awaitable[Answer]:
         """Answers a query, a request for its form, or one for metadata; results of a query go to the sender first.
@@ -92,7 +96,7 @@ class Reading:
         return print_children([form.metadata(await self._ends(owner))], NS_CLIENT).encode()
 
     async def _query(self, owner: Owner, iq: IQ, allowed: bool) -> Answer:
-        self._permission.check(permission.QUERY, iq.sender, allowed=allowed)
+        self.permission.check(permission.QUERY, iq.sender, allowed=allowed)
         query = read_query(
             iq.payload,
             is_room=self._is_room,
@@ -102,8 +106,13 @@ class Reading:
         )
         if query.filters.words is not None and not self._options.full_text_search:
             raise StanzaError("internal-server-error", text="Text search is not available")
-        await self._permission.pace(permission.QUERY, iq.sender)
+        await self.permission.pace(permission.QUERY, iq.sender)
+        since = self._clock.seconds()
         found = await _in_time(self._lookups.find(await self._written(owner), query))
+        self.seconds += max(0.0, self._clock.seconds() - since)  # the clock may have been set
+        self.lookups += 1
+        self.simple_lookups += query.simple
+        self.messages += len(found.rows)
         self._send(owner, iq, query, found.rows[::-1] if query.flip else found.rows)
         return results.fin(query, found)
 
@@ -118,13 +127,13 @@ class Reading:
                 session.deliver(stanza, data)
 
     async def _form(self, iq: IQ, allowed: bool) -> Answer:
-        self._permission.check(_FORM, iq.sender, allowed=allowed)
-        await self._permission.pace(_FORM, iq.sender)
+        self.permission.check(_FORM, iq.sender, allowed=allowed)
+        await self.permission.pace(_FORM, iq.sender)
         return form.query_form(iq.payload.uri or "", full_text=self._options.full_text_search)
 
     async def _metadata(self, owner: Owner, iq: IQ, allowed: bool) -> Answer:
-        self._permission.check(_METADATA, iq.sender, allowed=allowed)
-        await self._permission.pace(_METADATA, iq.sender)
+        self.permission.check(_METADATA, iq.sender, allowed=allowed)
+        await self.permission.pace(_METADATA, iq.sender)
         return form.metadata(await self._ends(owner), iq.payload.uri or "")
 
     async def _ends(self, owner: Owner) -> tuple[int, int] | None:

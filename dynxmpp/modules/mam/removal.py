@@ -5,7 +5,7 @@ from typing import Final
 
 from dynxmpp.module import ModuleContext
 from dynxmpp.modules.mam.owners import Owners
-from dynxmpp.modules.mam.schema import REMOVED, TABLES
+from dynxmpp.modules.mam.schema import ACCOUNT, REMOVED, ROOM, TABLES
 from dynxmpp.modules.mam.store import ArchiveStore
 
 #: Rows that a statement deletes at most.
@@ -38,10 +38,12 @@ class Removal:
         self._owners = owners
         self._store = store
         self._batch_rows = int(min(batch_rows, BATCH_ROWS))
+        #: By kind: archives that were removed one by one.
+        self.removed = {ACCOUNT: 0, ROOM: 0}
 
     async def remove(self, server: str, kind: int, name: str) -> None:
         """Removes one archive. Raises Unavailable."""
-        await self._database.execute(_TAKE_NAME, (server, kind, name))
+        self.removed[kind] += await self._database.execute(_TAKE_NAME, (server, kind, name))
         self._owners.forget(server, kind, name)
         await self._remove_nameless(server)
 

@@ -35,7 +35,7 @@ class Rooms:
         reading: Reading,
     ) -> None:
         self.features = features
-        self._reading = reading
+        self.reading = reading
         self._context = context
         self._host = options.host
         self._owners = owners
@@ -43,9 +43,11 @@ class Rooms:
         self._arrivals = arrivals
         self._removal = removal
         self._retractions = retractions
-        self._preferences = preferences
+        self.preferences = preferences
         self._wants: Wants | None = preferences.wants if preferences.enabled else None
         self._archivable = Archivable(markers=options.archive_chat_markers)
+        #: Messages that were given to the store.
+        self.archived = 0
 
     def serves(self, pattern: str) -> bool:
         return pattern == self._host
@@ -108,6 +110,7 @@ class Rooms:
             groupchat=True,
             origin_id=origin_id(stanza),
         )
+        self.archived += 1
         self._retractions.apply(archive, "" if sender is None else sender.bare, False, stanza, ticket)
 
     async def remove(self, room: JID, domain: str) -> None:
@@ -115,9 +118,9 @@ class Rooms:
 
     async def answer(self, room: JID, domain: str, iq: IQ, *, is_owner: bool) -> Answer:
         if iq.payload.name == "prefs":
-            return await self._preferences.answer(room, iq, allowed=iq.type == "get" or is_owner)
+            return await self.preferences.answer(room, iq, allowed=iq.type == "get" or is_owner)
         # Whoever is an occupant may read; the caller has seen to that.
-        return await self._reading.answer(Owner.room(room, domain), iq, allowed=True)
+        return await self.reading.answer(Owner.room(room, domain), iq, allowed=True)
 
 
 def _occupant(room: JID, stanza: Stanza) -> JID:

@@ -4,6 +4,8 @@ One flush follows the other at once, so a row waits for the batch in flight and 
 waits two milliseconds for company. Tickets stay open until the row is committed.
 """
 
+from collections.abc import Sequence
+
 from dynxmpp.module import JID, BatchWriter, Clock, CommitTicket, Database
 from dynxmpp.modules.mam.config import AsyncWriter
 from dynxmpp.modules.mam.ids import ArchiveIds
@@ -31,16 +33,16 @@ class ArchiveStore:
         self.ids = ids
         #: Without the asynchronous writer a message does not go on before it is committed.
         self.at_once = not options.enabled
+        self.flushed = Flushed(database, clock)
         self._writer = BatchWriter(
-            database,
+            self.flushed,
             _INSERT,
             clock=clock,
             max_rows=min(max(options.batch_size, MIN_ROWS), MAX_ROWS),
             max_waiting=MAX_WAITING,
             gather_s=min(options.flush_interval / 1000, GATHER_S) if options.enabled else 0,
         )
-        #: Rows of each archive that were taken and are not committed yet.
-        self._pending: dict[int, int] = {}
+        self._pending = _Pending()
 
     def write(
         self,
@@ -67,6 +69,16 @@ class ArchiveStore:
         row = (archive, id_, bare, resource, outgoing, groupchat, source, origin_id, stanza.decode())
         self._writer.write(row, _RowTicket(ticket, self._pending, archive), len(stanza))
 
+    @property
+    def waiting(self) -> int:
+        """Rows that were taken and are not committed yet."""
+        return sum(self._pending.values())
+
+    @property
+    def dropped(self) -> int:
+        """Rows that were taken and never will be committed."""
+        return self._pending.failed
+
     async def written(self, archive: int) -> None:
         """Returns when what was taken for an archive before is committed, or has failed; at once if that is so."""
         if archive in self._pending:
@@ -81,12 +93,36 @@ class ArchiveStore:
         await self._writer.stop()
 
 
+class Flushed:
+    """The database as the writer uses it, and how much went there: batches, their rows, the seconds that they took."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self.batches = self.rows = 0
+        self.seconds = 0.0
+
+    async def execute(self, sql: str, params: Sequence[object] = ()) -> int:
+        since = self._clock.seconds()
+        rows = await self._database.execute(sql, params)
+        self.seconds += max(0.0, self._clock.seconds() - since)  # the clock may have been set
+        self.batches += 1
+        self.rows += rows
+        return rows
+
+
+class _Pending(dict[int, int]):
+    """Rows of each archive that were taken and are not committed yet. `failed`: those that are given up."""
+
+    failed = 0
+
+
 class _RowTicket(CommitTicket):
     """The ticket of a message as the writer of one of its rows holds it: counts what is pending of the archive."""
 
     __slots__ = ("_archive", "_pending", "_ticket")
 
-    def __init__(self, ticket: CommitTicket, pending: dict[int, int], archive: int) -> None:
+    def __init__(self, ticket: CommitTicket, pending: _Pending, archive: int) -> None:
         super().__init__()
         self._ticket = ticket
         self._pending = pending
@@ -102,6 +138,7 @@ class _RowTicket(CommitTicket):
 
     def fail(self) -> None:
         self._settle()
+        self._pending.failed += 1
         self._ticket.fail()
 
     def _settle(self) -> None:

@@ -47,6 +47,8 @@ class Writing:
         self._tells_ids = not options.no_stanzaid_element
         #: The last message and its origin-id: most are archived for both sides, one right after the other.
         self._last: tuple[Stanza | None, str | None] = (None, None)
+        #: Messages that were given to the store.
+        self.archived = 0
 
     # -- outgoing
 
@@ -154,6 +156,7 @@ class Writing:
             groupchat=stanza.attributes.get("type") == "groupchat",
             origin_id=self._origin_id(stanza),
         )
+        self.archived += 1
         self._retractions.apply(archive, remote.bare, outgoing, stanza, ticket)
 
     def _origin_id(self, stanza: Stanza) -> str | None:
