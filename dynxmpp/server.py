@@ -329,7 +329,10 @@ class Server(MultiService):
             self.listeners.end_streams(StreamError("system-shutdown"))
         for session in self.sessions:  # those whose clients are away
             session.end(StreamError("system-shutdown"))
-        await self.slow_lane.when_idle()
+        try:
+            await self.slow_lane.when_idle().addTimeout(SETTLE_TIMEOUT_S, self.reactor)
+        except DeferredTimeoutError:  # a stanza that nobody answers must not keep the server from ending
+            self.log.warn("not_settled", seconds=SETTLE_TIMEOUT_S)
         if self.listeners is not None:
             await self.listeners.drain(DRAIN_TIMEOUT_S)
         if self.domain_service is not None:
