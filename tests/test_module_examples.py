@@ -96,7 +96,7 @@ class Files(ConfigTestCase):
         self.assertEqual({"mod_presence", "mod_roster"}, set(self.modules(blocks("toml")[0])))
 
     def test_the_module_of_the_example(self) -> None:
-        modules = self.modules(blocks("toml")[1])
+        modules = self.modules(next(block for block in blocks("toml") if "mod_note" in block))
         self.assertEqual(1000, modules["mod_note"].max_length)
         self.assertIn("mod_roster", modules)
 
