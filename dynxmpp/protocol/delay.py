@@ -71,11 +71,7 @@ def delayed(stanza: Stanza, delay: Delay) -> Stanza:
 
 def without_delays_by(stanza: Stanza, by: str | None) -> Stanza:
     """`stanza` without the <delay/> elements that claim to be by this entity; itself when there is none."""
-    children = [child for child in stanza.child_elements() if not _is_delay_by(child, by)]
-    if len(children) == len(stanza.child_keys):
-        return stanza
-    kept = [node for node in stanza.copy_tree().children if isinstance(node, str) or not _is_delay_by(node, by)]
-    return Stanza.of_children(stanza.name, dict(stanza.attributes), kept, stanza.uri)
+    return stanza.without(lambda child: _is_delay_by(child, by))
 
 
 def _is_delay_by(element: domish.Element, by: str | None) -> bool:

@@ -38,10 +38,7 @@ def without_stanza_ids(stanza: Stanza, by: str) -> Stanza:
     """
     if not stanza.has_child(STANZA_ID_KEY):
         return stanza
-    if not any(_is_stanza_id(child, by) for child in stanza.child_elements()):
-        return stanza
-    kept = [node for node in stanza.copy_tree().children if isinstance(node, str) or not _is_stanza_id(node, by)]
-    return Stanza.of_children(stanza.name, dict(stanza.attributes), kept, stanza.uri)
+    return stanza.without(lambda child: _is_stanza_id(child, by))
 
 
 def stanza_id_by(stanza: Stanza, by: str) -> str | None:

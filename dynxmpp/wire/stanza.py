@@ -10,10 +10,11 @@ The rules that keep both views one:
   it may change it, so from then on the stanza is printed from the tree: always right, no longer fast.
 - `child()` and `has_child()` look without taking: the tree they show must not be changed, the bytes stay in force.
 - Attributes may be set at any time.
-- A stanza on its way is not changed by those who see it pass; `with_attributes()` and `appended()` make a new one.
+- A stanza on its way is not changed by those who see it pass; `with_attributes()`, `without()` and `appended()` make
+  a new one.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from twisted.words.xish import domish
@@ -217,6 +218,13 @@ class Stanza(domish.Element):
             else:
                 attributes[key] = value
         return Stanza(self.name, attributes, self.inner(), self.child_keys, self.uri, self.localPrefixes)
+
+    def without(self, unwanted: Callable[[domish.Element], bool]) -> "Stanza":
+        """The same stanza without the child elements that `unwanted` says yes to; itself when there are none."""
+        if not any(unwanted(child) for child in self.child_elements()):
+            return self
+        kept = [node for node in self.copy_tree().children if isinstance(node, str) or not unwanted(node)]
+        return Stanza.of_children(self.name, dict(self.attributes), kept, self.uri)
 
     def appended(self, child: bytes, key: str) -> "Stanza":
         """The same stanza with one more child element at its end; `child` declares its own namespaces."""

@@ -6,10 +6,9 @@ the author gets it back: that resource is nobody else's business.
 
 from typing import Final
 
-from dynxmpp.module import JID, Stanza, qualified
+from dynxmpp.module import JID, qualified
+from dynxmpp.protocol.carbon import NS_MUC_USER
 from dynxmpp.wire.parse import parse_stanza
-
-NS_MUC_USER: Final = "http://jabber.org/protocol/muc#user"
 
 _X: Final = qualified(NS_MUC_USER, "x")
 _OPENING: Final = f"<x xmlns='{NS_MUC_USER}'>"
@@ -24,11 +23,7 @@ def shown_to(reader: JID, stanza: str, source: str) -> str:
     start = stanza.rfind(_OPENING)
     if start >= 0 and stanza.endswith(_END) and stanza.count(NS_MUC_USER) == 1:
         return stanza[:start] + _MESSAGE_END
-    return _without_author(parse_stanza(stanza.encode())).to_bytes(embedded=True).decode()
-
-
-def _without_author(stanza: Stanza) -> Stanza:
-    if not stanza.has_child(_X):
-        return stanza
-    children = [node for node in stanza.copy_tree().children if isinstance(node, str) or node.uri != NS_MUC_USER]
-    return Stanza.of_children(stanza.name, dict(stanza.attributes), children, stanza.uri)
+    stored = parse_stanza(stanza.encode())
+    if stored.has_child(_X):
+        stored = stored.without(lambda child: child.uri == NS_MUC_USER)
+    return stored.to_bytes(embedded=True).decode()
