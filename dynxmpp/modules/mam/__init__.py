@@ -30,6 +30,7 @@ from dynxmpp.modules.mam.arrivals import Arrivals
 from dynxmpp.modules.mam.config import ArchiveOptions, MamConfig, PmArchive
 from dynxmpp.modules.mam.counts import Counts
 from dynxmpp.modules.mam.figures import announce_archives, announce_store
+from dynxmpp.modules.mam.form import NS_MAM_1, NS_MAM_2
 from dynxmpp.modules.mam.ids import ArchiveIds
 from dynxmpp.modules.mam.lookup import Lookups
 from dynxmpp.modules.mam.owners import Owners
@@ -45,8 +46,6 @@ from dynxmpp.modules.mam.writing import Wants, Writing
 from dynxmpp.protocol.rsm import NS_RSM
 from dynxmpp.protocol.stanza_id import NS_SID
 
-NS_MAM_1 = "urn:xmpp:mam:1"
-NS_MAM_2 = "urn:xmpp:mam:2"
 NS_FULL_TEXT = "urn:xmpp:fulltext:0"
 #: Archives whose numbers are in memory.
 OWNERS = 100_000

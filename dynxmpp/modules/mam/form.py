@@ -9,7 +9,7 @@ from dynxmpp.modules.mam.query import FULL_TEXT_FIELD
 from dynxmpp.protocol.disco_info import NS_FORMS
 
 NS_MAM_1: Final = "urn:xmpp:mam:1"
-NS_MAM: Final = "urn:xmpp:mam:2"
+NS_MAM_2: Final = "urn:xmpp:mam:2"
 NS_VALIDATE: Final = "http://jabber.org/protocol/xdata-validate"
 
 #: (type, name) of the fields that every version has, and of those that the second has besides.
@@ -25,7 +25,7 @@ def query_form(namespace: str, *, full_text: bool) -> domish.Element:
     _field(form, "hidden", "FORM_TYPE").addElement("value", content=namespace)
     for type_, name in _FIELDS:
         _field(form, type_, name)
-    if namespace == NS_MAM:
+    if namespace == NS_MAM_2:
         for type_, name in _EXTENDED_FIELDS:
             _field(form, type_, name)
         # XEP-0122: any value may be given, none can be chosen from.
@@ -43,7 +43,7 @@ def _field(form: domish.Element, type_: str, name: str) -> domish.Element:
     return field
 
 
-def metadata(ends: tuple[int, int] | None, namespace: str = NS_MAM) -> domish.Element:
+def metadata(ends: tuple[int, int] | None, namespace: str = NS_MAM_2) -> domish.Element:
     """The <metadata/> of an archive with these ids at its ends; empty for an empty one."""
     element = domish.Element((namespace, "metadata"))
     if ends is not None:

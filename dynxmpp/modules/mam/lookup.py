@@ -9,6 +9,7 @@ Counted is what is not known from the page itself: a page that is not full has s
 from typing import Any, Final
 
 from dynxmpp.module import Database, LookupCombiner
+from dynxmpp.modules.mam.conditions import CONDITIONS, conditions
 from dynxmpp.modules.mam.counts import FEW, IN_ORDER, Counts
 from dynxmpp.modules.mam.paging import (
     NOTHING,
@@ -68,14 +69,10 @@ CROSS JOIN LATERAL (
         (SELECT m.id FROM mam_message AS m WHERE m.archive = q.archive {remote} ORDER BY m.id LIMIT 1)), NULL
 ) AS found"""
 )
-_COUNT: Final = """
-SELECT count(*) FROM mam_message WHERE archive = %s AND id BETWEEN %s AND %s
-    AND (%s::text IS NULL OR remote = %s) AND (%s::text IS NULL OR resource = %s) AND NOT (%s AND groupchat)
-"""
+_COUNT: Final = f"SELECT count(*) FROM mam_message WHERE archive = %s AND id BETWEEN %s AND %s AND {CONDITIONS}"
 _PRESENT: Final = "SELECT count(*) FROM mam_message WHERE archive = %s AND id = ANY(%s::bigint[])"
-_FITTING: Final = """
-SELECT id FROM mam_message WHERE archive = %s AND id = ANY(%s::bigint[]) AND id BETWEEN %s AND %s
-    AND (%s::text IS NULL OR remote = %s) AND (%s::text IS NULL OR resource = %s) AND NOT (%s AND groupchat)
+_FITTING: Final = f"""
+SELECT id FROM mam_message WHERE archive = %s AND id = ANY(%s::bigint[]) AND id BETWEEN %s AND %s AND {CONDITIONS}
 """
 _THESE: Final = "SELECT id, source, stanza FROM mam_message WHERE archive = %s AND id = ANY(%s::bigint[])"
 _ENDS: Final = f"""
@@ -265,14 +262,14 @@ class Lookups:
             return 0
         if filters.resource is None and not filters.individual:
             return await self._counts.between(archive, filters.remote, low, high)
-        return int((await self._database.query(_COUNT, (archive, low, high, *_conditions(filters))))[0][0])
+        return int((await self._database.query(_COUNT, (archive, low, high, *conditions(filters))))[0][0])
 
     # -- pages of what was found as a whole
 
     async def _fitting(self, archive: int, filters: Filters) -> list[int]:
         """Which of the ids that were asked for the other filters let pass, in the order asked."""
         assert filters.ids is not None
-        params = (archive, list(filters.ids), filters.low, filters.high, *_conditions(filters))
+        params = (archive, list(filters.ids), filters.low, filters.high, *conditions(filters))
         fitting = {id_ for (id_,) in await self._database.query(_FITTING, params)}
         if filters.words:
             fitting &= set(await self._search.hits(archive, filters))
@@ -291,10 +288,6 @@ class Lookups:
         if query.simple:
             return Found(sent, None, None, complete)
         return Found(sent, start + (len(rows) - len(sent) if query.page.backward else 0), len(items), complete)
-
-
-def _conditions(filters: Filters) -> tuple[object, ...]:
-    return (filters.remote, filters.remote, filters.resource, filters.resource, filters.individual)
 
 
 def _whole(rows: list[Any], *, backward: bool) -> list[Any]:

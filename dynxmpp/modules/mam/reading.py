@@ -82,7 +82,7 @@ class Reading:
         other payloads.
         """
         payload = iq.payload
-        asked = (iq.type, payload.name if payload.uri in (form.NS_MAM_1, form.NS_MAM) else "")
+        asked = (iq.type, payload.name if payload.uri in (form.NS_MAM_1, form.NS_MAM_2) else "")
         if asked == ("set", "query"):
             return self._query(owner, iq, allowed)
         if asked == ("get", "query"):

@@ -11,14 +11,13 @@ from dynxmpp.modules.mam import ids
 from dynxmpp.modules.mam.paging import Found, Row
 from dynxmpp.modules.mam.query import Query
 from dynxmpp.protocol import rsm
+from dynxmpp.protocol.carbon import NS_FORWARD
 from dynxmpp.protocol.delay import NS_DELAY
 from dynxmpp.wire import escape
 from dynxmpp.wire.ns import NS_CLIENT, NS_STANZA_ERRORS
 
 #: (id, source, stanza) of messages in the order in which they are sent.
 Rows = Sequence[Row]
-
-NS_FORWARD: Final = "urn:xmpp:forward:0"
 
 _UNREADABLE_TEXT: Final = "Failed to decode message in database"
 #: What stands in the place of a row that holds no message.

@@ -15,6 +15,7 @@ from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 
 from dynxmpp.module import Clock, Database, StanzaError, StreamError, Transaction
 from dynxmpp.modules.mam import ids
+from dynxmpp.modules.mam.conditions import CONDITIONS, conditions
 from dynxmpp.modules.mam.counts import SETTLED_S
 from dynxmpp.modules.mam.query import Filters
 from dynxmpp.modules.mam.schema import REMOVED
@@ -48,17 +49,14 @@ FROM unnest(%s::bigint[], %s::text[]) AS kept (id, words)
 ON CONFLICT DO NOTHING
 """
 _MOVE_ON: Final = "UPDATE mam_archive SET search_upto = %s WHERE id = %s"
-_CONDITIONS: Final = """
-    AND (%s::text IS NULL OR m.remote = %s) AND (%s::text IS NULL OR m.resource = %s) AND NOT (%s AND m.groupchat)
-"""
 _HITS: Final = f"""
 WITH hit AS MATERIALIZED (SELECT archive, id FROM mam_search WHERE words @@ %s::tsquery AND id BETWEEN %s AND %s)
 SELECT m.id FROM hit JOIN mam_message AS m ON m.archive = hit.archive AND m.id = hit.id
-WHERE m.archive = %s {_CONDITIONS} ORDER BY m.id DESC LIMIT %s
+WHERE m.archive = %s AND {CONDITIONS} ORDER BY m.id DESC LIMIT %s
 """
 _RECENT: Final = f"""
-SELECT m.id, m.stanza FROM mam_message AS m WHERE m.archive = %s AND m.id BETWEEN %s AND %s {_CONDITIONS}
-ORDER BY m.id DESC LIMIT %s
+SELECT id, stanza FROM mam_message WHERE archive = %s AND id BETWEEN %s AND %s AND {CONDITIONS}
+ORDER BY id DESC LIMIT %s
 """
 
 
@@ -77,23 +75,20 @@ class Search:
         """
         upto = await self._kept_upto(archive)
         words = filters.words or ()
-        conditions = (filters.remote, filters.remote, filters.resource, filters.resource, filters.individual)
         wanted = " & ".join(f"'{archive}:{word}':*" for word in words)  # letters, digits and underscores only
-        found = await self._recent(archive, words, filters, upto + 1, conditions)
+        found = await self._recent(archive, words, filters, upto + 1)
         within = (filters.low, min(filters.high, upto))
-        rows = await self._database.query(_HITS, (wanted, *within, archive, *conditions, MAX_HITS))
+        rows = await self._database.query(_HITS, (wanted, *within, archive, *conditions(filters), MAX_HITS))
         found += [id_ for (id_,) in rows]
         found.reverse()
         return found
 
-    async def _recent(
-        self, archive: int, words: tuple[str, ...], filters: Filters, since: int, conditions: tuple[object, ...]
-    ) -> list[int]:
+    async def _recent(self, archive: int, words: tuple[str, ...], filters: Filters, since: int) -> list[int]:
         """The newest first."""
         found: list[int] = []
         low, high = max(filters.low, since), filters.high
         for _ in range(MAX_RECENT // CHUNK):
-            rows = await self._database.query(_RECENT, (archive, low, high, *conditions, CHUNK))
+            rows = await self._database.query(_RECENT, (archive, low, high, *conditions(filters), CHUNK))
             found += [id_ for id_, stanza in rows if has_all(body_words(stanza), words)]
             if len(rows) < CHUNK:
                 break
