@@ -8,7 +8,7 @@ of the configuration (`config_model`). What is declared here is all that the ser
 Any other wokkel handler can be a module too: see `WokkelModule`.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeVar
 
@@ -79,6 +79,11 @@ __all__ = [
 
 M = TypeVar("M", bound=Callable[..., Any])
 
+#: Where the decorators note what they have declared.
+IQS = "_iq_routes"
+NONZA = "_nonza_key"
+BIND_INLINE = "_bind_key"
+
 
 @dataclass(frozen=True, slots=True)
 class Xep:
@@ -131,8 +136,8 @@ def iq_set(namespace: str, name: str, at: Target, *, secret: bool = False) -> Ca
 
 def _iq(type_: str, namespace: str, name: str, at: Target, secret: bool) -> Callable[[M], M]:
     def declare(method: M) -> M:
-        routes: list[IQRoute] = getattr(method, "_iq_routes", [])
-        method._iq_routes = [*routes, IQRoute(type_, qualified(namespace, name), at, None, secret)]  # type: ignore[attr-defined]
+        routes: list[IQRoute] = getattr(method, IQS, [])
+        setattr(method, IQS, [*routes, IQRoute(type_, qualified(namespace, name), at, None, secret)])
         return method
 
     return declare
@@ -143,7 +148,7 @@ def nonza(namespace: str, name: str) -> Callable[[M], M]:
 
     Elements at depth 1 that are no stanzas; what it raises ends the stream (StreamError as it is).
     """
-    return _mark("_nonza_key", qualified(namespace, name))
+    return _mark(NONZA, qualified(namespace, name))
 
 
 def bind_inline(namespace: str, name: str) -> Callable[[M], M]:
@@ -151,7 +156,7 @@ def bind_inline(namespace: str, name: str) -> Callable[[M], M]:
 
     The session has been bound; the bytes go into <bound/>. The namespace belongs into `bind_features`.
     """
-    return _mark("_bind_key", qualified(namespace, name))
+    return _mark(BIND_INLINE, qualified(namespace, name))
 
 
 def _mark(attribute: str, key: str) -> Callable[[M], M]:
@@ -230,27 +235,29 @@ class Module(XMPPHandler):
         """A stanza for the module's subdomain that none of its IQ handlers answers."""
         raise StanzaError("service-unavailable")
 
+    @classmethod
+    def declared(cls, mark: str) -> Iterator[tuple[str, Any]]:
+        """The methods that a decorator of this file has marked: their names, and what it has noted."""
+        for name in dir(cls):
+            noted = getattr(getattr(cls, name, None), mark, None)
+            if noted is not None:
+                yield name, noted
+
     def nonza_handlers(self) -> Iterable[tuple[str, NonzaHandler]]:
         """The methods decorated with `nonza`."""
-        return self._marked("_nonza_key")
+        return ((key, getattr(self, name)) for name, key in self.declared(NONZA))
 
     def bind_handlers(self) -> Iterable[tuple[str, BindHandler]]:
         """The methods decorated with `bind_inline`."""
-        return self._marked("_bind_key")
-
-    def _marked(self, attribute: str) -> Iterable[tuple[str, Any]]:
-        for name in dir(type(self)):
-            key = getattr(getattr(type(self), name, None), attribute, None)
-            if key is not None:
-                yield key, getattr(self, name)
+        return ((key, getattr(self, name)) for name, key in self.declared(BIND_INLINE))
 
     def iq_routes(self) -> Iterable[tuple[IQRoute, IQHandler]]:
-        """What the decorated methods answer."""
-        for attribute in dir(type(self)):
-            for route in getattr(getattr(type(self), attribute, None), "_iq_routes", ()):
+        """What the methods decorated with `iq_get` and `iq_set` answer."""
+        for name, routes in self.declared(IQS):
+            for route in routes:
                 if Target.SERVICE in route.at:
                     route = replace(route, service=self.subdomain)
-                yield route, getattr(self, attribute)
+                yield route, getattr(self, name)
 
 
 class WokkelModule(Module):

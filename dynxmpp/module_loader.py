@@ -8,7 +8,7 @@ from twisted.logger import Logger
 from dynxmpp.config.model import Section
 from dynxmpp.core.host_type import HostType
 from dynxmpp.core.virtual_stream import VirtualStream
-from dynxmpp.module import Module, ModuleContext, WokkelModule
+from dynxmpp.module import IQS, Module, ModuleContext, WokkelModule
 
 GROUP = "dynxmpp.modules"
 
@@ -63,8 +63,8 @@ def build_modules(context: ModuleContext, configs: Mapping[str, object], classes
         route.payload
         for name, module in classes.items()
         if name not in configs
-        for attribute in dir(module)
-        for route in getattr(getattr(module, attribute, None), "_iq_routes", ())
+        for _, routes in module.declared(IQS)
+        for route in routes
     )
 
 

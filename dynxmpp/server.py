@@ -127,8 +127,7 @@ class Server(MultiService):
 
     async def _take_number(self) -> None:
         """The number of this process, among all that share the database."""
-        options = self.config.services.service_domain_db
-        database = next(iter(self.databases), None) if options is None else self._settings_database()
+        database = self._home_database()
         if database is not None:
             self.node_number = NodeNumber(database.settings, clock=self.reactor, reactor=self.reactor)
             await self.node_number.start()
@@ -182,7 +181,7 @@ class Server(MultiService):
 
     def _build_domains(self) -> None:
         options = self.config.services.service_domain_db
-        database = next(iter(self.databases), None) if options is None else self._settings_database()
+        database = self._home_database()
         backing = None
         if database is not None:
             store = DomainStore(database, clock=self.reactor)
@@ -209,6 +208,12 @@ class Server(MultiService):
         if self.notifications is not None:
             await self.notifications.start()
         await self.domain_service.start()
+
+    def _home_database(self) -> Database | None:
+        """Where the server keeps what belongs to no host type; None when there is no database at all."""
+        if self.config.services.service_domain_db is None:
+            return next(iter(self.databases), None)
+        return self._settings_database()
 
     def _settings_database(self) -> Database:
         options = self.config.services.service_domain_db
