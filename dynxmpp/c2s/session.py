@@ -260,6 +260,11 @@ class C2SSession:
         assert self.manager is not None
         self._expiry = self.clock.callLater(self.manager.timeout_s, self._expired)
 
+    def _expire_never(self) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+
     def _expired(self) -> None:
         self._expiry = None
         log.info("session_expired", jid=self.full)
@@ -271,9 +276,7 @@ class C2SSession:
             return
         self.is_over = True
         self._claimant = None
-        if self._expiry is not None:
-            self._expiry.cancel()
-            self._expiry = None
+        self._expire_never()
         if self.router.sessions.remove(self):
             self.host_type.session_ended(self)
             log.info("session_ended", jid=self.full)
@@ -292,9 +295,7 @@ class C2SSession:
         if not self.stream.ended:
             self._drop_stream(error)
             self.manager.disconnected()
-        if self._expiry is not None:
-            self._expiry.cancel()
-            self._expiry = None
+        self._expire_never()
         self._claimant = stream
 
     def is_claimed_by(self, stream: C2SStream) -> bool:
