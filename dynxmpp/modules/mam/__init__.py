@@ -1,7 +1,21 @@
 """XEP-0313 Message Archive Management, version 1.1.3: what was said, kept by the server and read by any client.
 
-Archives of accounts (`pm`) and of rooms (`muc`). writing.py and rooms.py put messages in, store.py batches the rows;
-owners.py knows whose archive has which number; removal.py takes archives away.
+Archives of accounts (`pm`) and of rooms (`muc`).
+
+| What | Files |
+|---|---|
+| options, tables, ids | config.py, schema.py, ids.py |
+| whose archive has which number | owners.py |
+| which messages are kept, and for whom | rules.py, preferences.py (XEP-0441) |
+| a message on its way in | writing.py, rooms.py; arrivals.py while that waits; store.py for the rows |
+| messages taken back | retraction.py (XEP-0424) |
+| a request: who may, what it asks for | permission.py, query.py, form.py; reading.py leads through it |
+| the page: rules of XEP-0059, SQL, numbers | paging.py, lookup.py, conditions.py, counts.py |
+| text search | search.py, words.py (XEP-0431) |
+| messages on their way out | results.py, authors.py for those of rooms |
+| archives that go | removal.py at once, retention.py by age and number |
+| numbers for Prometheus | figures.py |
+| work that several want and that is done once | shared.py |
 """
 
 from collections.abc import Awaitable, Iterable, Iterator
