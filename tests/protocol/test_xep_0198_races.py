@@ -20,7 +20,7 @@ from dynxmpp.modules.presence import Presence
 from dynxmpp.modules.stream_management import NS_SM, StaleH, StreamManagement, StreamManagementConfig
 from dynxmpp.wire.errors import StreamError
 from tests.fixtures.c2s import C2SServer, Client
-from tests.protocol.test_xep_0198 import BOB, PHONE, ManagedCase, Records
+from tests.protocol.managed_streams import BOB, PHONE, ManagedCase, Records
 
 ACCOUNT = "ann@a.example"
 

@@ -13,7 +13,7 @@ from dynxmpp.modules.presence import Presence
 from dynxmpp.modules.stream_management import NS_SM, StreamManagement, StreamManagementConfig
 from dynxmpp.protocol.stanza_id import with_stanza_id
 from tests.fixtures.c2s import C2SServer, Client
-from tests.protocol.test_xep_0198 import BOB, PHONE, ManagedCase, Records
+from tests.protocol.managed_streams import BOB, PHONE, ManagedCase, Records
 
 ACCOUNT = "ann@a.example"
 NO_COPY = "<no-copy xmlns='urn:xmpp:hints'/>"
