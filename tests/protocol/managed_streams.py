@@ -115,3 +115,14 @@ class ManagedCase(TestCase):
         session = self.server.sessions.get(JID.parse(address))
         assert isinstance(session, C2SSession)
         return session
+
+
+class EnabledCase(ManagedCase):
+    """Ann's session is available and can be resumed; both sides have counted one stanza, her presence."""
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        self.id = self.enable(self.ann)["id"]
+        self.available(self.ann)
+        self.ann.sends(f"<a xmlns='{NS_SM}' h='1'/>")
+        self.ann.received()

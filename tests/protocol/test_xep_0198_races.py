@@ -20,7 +20,7 @@ from dynxmpp.modules.presence import Presence
 from dynxmpp.modules.stream_management import NS_SM, StaleH, StreamManagement, StreamManagementConfig
 from dynxmpp.wire.errors import StreamError
 from tests.fixtures.c2s import C2SServer, Client
-from tests.protocol.managed_streams import BOB, PHONE, ManagedCase, Records
+from tests.protocol.managed_streams import BOB, PHONE, EnabledCase, ManagedCase, Records
 
 ACCOUNT = "ann@a.example"
 
@@ -358,14 +358,7 @@ class StaleCounters(ManagedCase):
         self.assertEqual("2", late.receives("failed")["h"])
 
 
-class Resumption(ManagedCase):
-    async def setUp(self) -> None:  # type: ignore[override]
-        await super().setUp()
-        self.id = self.enable(self.ann)["id"]
-        self.available(self.ann)
-        self.ann.sends(f"<a xmlns='{NS_SM}' h='1'/>")
-        self.ann.received()
-
+class Resumption(EnabledCase):
     async def test_while_a_stanza_of_the_old_connection_waits(self) -> None:
         """One in the slow lane, and a line of them that has stopped the reading."""
         wait = self.records.wait = Deferred()

@@ -5,17 +5,10 @@ from typing import Any
 from dynxmpp.c2s.stream_management import MASK
 from dynxmpp.module import StreamError
 from dynxmpp.modules.stream_management import NS_SM, StaleH
-from tests.protocol.managed_streams import BOB, PHONE, ManagedCase, first
+from tests.protocol.managed_streams import BOB, PHONE, EnabledCase, ManagedCase, first
 
 
-class Resuming(ManagedCase):
-    async def setUp(self) -> None:  # type: ignore[override]
-        await super().setUp()
-        self.id = self.enable(self.ann)["id"]
-        self.available(self.ann)  # h of the server: 1; of the client: 1
-        self.ann.sends(f"<a xmlns='{NS_SM}' h='1'/>")
-        self.ann.received()
-
+class Resuming(EnabledCase):
     async def test_what_was_missed_comes_after_the_answer(self) -> None:
         self.says(self.ann, 1)
         self.says(self.bob, 1, PHONE)

@@ -2,20 +2,13 @@
 
 from dynxmpp.module import Stanza, StreamError
 from dynxmpp.modules.stream_management import NS_SM
-from tests.protocol.managed_streams import PHONE, ManagedCase, first
+from tests.protocol.managed_streams import PHONE, EnabledCase, ManagedCase, first
 
 
-class NotAcknowledged(ManagedCase):
+class NotAcknowledged(EnabledCase):
     """What becomes of stanzas that the client did not get."""
 
     options = {"buffer_max": 6, "buffer_max_bytes": 1000}
-
-    async def setUp(self) -> None:  # type: ignore[override]
-        await super().setUp()
-        self.id = self.enable(self.ann)["id"]
-        self.available(self.ann)
-        self.ann.sends(f"<a xmlns='{NS_SM}' h='1'/>")
-        self.ann.received()
 
     def kept(self) -> list[str]:
         return [body for body, _ in self.records.offline]
