@@ -63,25 +63,30 @@ class Client:
         self.writer.write(f"<stream:stream xmlns:stream='s' xmlns='jabber:client' from='{self.jid}'>".encode())
         await self.until(b"<stream:features/>")
 
-    async def xmpp_login(self, port: int) -> None:
-        bare, _, name = self.jid.partition("/")
-        local, _, domain = bare.partition("@")
-        header = (
+    async def begin(self) -> None:
+        """The stream's header, and the features that answer it."""
+        domain = self.jid.partition("@")[2].partition("/")[0]
+        self.writer.write(
             "<stream:stream xmlns:stream='http://etherx.jabber.org/streams' xmlns='jabber:client' "
-            f"version='1.0' to='{domain}'>"
-        ).encode()
-        await self.connect(port)
-        self.writer.write(header)
+            f"version='1.0' to='{domain}'>".encode()
+        )
         await self.until(b"</stream:features>")
-        token = base64.b64encode(f"\0{local}\0secret".encode()).decode()
-        self.writer.write(f"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{token}</auth>".encode())
-        await self.until(b"<success")
-        self.writer.write(header)
-        await self.until(b"</stream:features>")
+
+    def bind(self) -> None:
+        name = self.jid.partition("/")[2]
         self.writer.write(
             b"<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>"
             + f"<resource>{name}</resource></bind></iq>".encode()
         )
+
+    async def xmpp_login(self, port: int) -> None:
+        await self.connect(port)
+        await self.begin()
+        token = base64.b64encode(f"\0{self.jid.partition('@')[0]}\0secret".encode()).decode()
+        self.writer.write(f"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{token}</auth>".encode())
+        await self.until(b"<success")
+        await self.begin()
+        self.bind()
         await self.until(b"</iq>")
         self.writer.write(b"<presence/>")
         self.writer.write(b"<iq type='get' id='p'><nothing xmlns='x'/></iq>")

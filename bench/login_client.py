@@ -36,15 +36,9 @@ class Login(Client):
         return Login.keys
 
     async def log_in(self, port: int) -> None:
-        bare, _, resource_ = self.jid.partition("/")
-        local, _, domain = bare.partition("@")
-        header = (
-            "<stream:stream xmlns:stream='http://etherx.jabber.org/streams' xmlns='jabber:client' "
-            f"version='1.0' to='{domain}'>"
-        ).encode()
         await self.connect(port)
-        self.writer.write(header)
-        await self.until(b"</stream:features>")
+        await self.begin()
+        local = self.jid.partition("@")[0]
         first = f"n={local},r=nonce"
         data = base64.b64encode(f"n,,{first}".encode()).decode()
         self.writer.write(f"<auth xmlns='{NS_SASL}' mechanism='SCRAM-SHA-1'>{data}</auth>".encode())
@@ -59,12 +53,9 @@ class Login(Client):
         data = base64.b64encode(f"{final},p={proof}".encode()).decode()
         self.writer.write(f"<response xmlns='{NS_SASL}'>{data}</response>".encode())
         await self.until(b"</success>")
-        self.writer.write(header)
-        await self.until(b"</stream:features>")
-        self.writer.write(
-            b"<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>"
-            + f"<resource>{resource_}</resource></bind></iq><presence/>".encode()
-        )
+        await self.begin()
+        self.bind()
+        self.writer.write(b"<presence/>")
         await self.until(b"<presence ")
         self.writer.write(b"</stream:stream>")
         await self.reader.read()
