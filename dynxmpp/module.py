@@ -21,7 +21,7 @@ from dynxmpp.commit import CommitTicket
 from dynxmpp.config.model import Section, option, section
 from dynxmpp.core.domain_table import DomainTable
 from dynxmpp.core.host_type import BindHandler, HostType, NonzaHandler
-from dynxmpp.core.interfaces import Clock, Database, Session, Stored, SubscriptionBook, Transaction
+from dynxmpp.core.interfaces import Announcements, Clock, Database, Session, Stored, SubscriptionBook, Transaction
 from dynxmpp.core.iq_registry import IQ, Answer, IQHandler, IQRoute, Target
 from dynxmpp.core.pipeline import Direction, Filter, Phase, Stop, Verdict, Wait
 from dynxmpp.core.router import Router
@@ -38,6 +38,7 @@ from dynxmpp.wire.stanza import Stanza, qualified
 __all__ = [
     "IQ",
     "JID",
+    "Announcements",
     "Answer",
     "BatchWriter",
     "Clock",
@@ -116,6 +117,8 @@ class ModuleContext:
     node_number: Callable[[], int] = lambda: 0
     #: Takes numbers for Prometheus; those of a module have the label `host_type`.
     metrics: Metrics = field(default_factory=Metrics)
+    #: What all nodes on the host type's database say with pg_notify; None where there is only one.
+    announcements: Announcements | None = None
 
 
 def iq_get(namespace: str, name: str, at: Target, *, secret: bool = False) -> Callable[[M], M]:
@@ -231,8 +234,12 @@ class Module(XMPPHandler):
     async def remove_account(self, account: JID) -> None:
         """Forgets an account in memory; its rows in `stored` are removed by others."""
 
-    def receive(self, stanza: Stanza, context: RoutingContext) -> None:
-        """A stanza for the module's subdomain that none of its IQ handlers answers."""
+    def receive(self, stanza: Stanza, context: RoutingContext) -> Awaitable[None] | None:
+        """A stanza for the module's subdomain that none of its IQ handlers answers.
+
+        What has to wait gives the awaitable, and goes on in the slow lane. What is raised, now or later, is answered as
+        an error without the stanza's content.
+        """
         raise StanzaError("service-unavailable")
 
     @classmethod
@@ -255,7 +262,7 @@ class Module(XMPPHandler):
         """What the methods decorated with `iq_get` and `iq_set` answer."""
         for name, routes in self.declared(IQS):
             for route in routes:
-                if Target.SERVICE in route.at:
+                if route.at & (Target.SERVICE | Target.ROOM):
                     route = replace(route, service=self.subdomain)
                 yield route, getattr(self, name)
 

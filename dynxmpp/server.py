@@ -81,7 +81,8 @@ class Server(MultiService):
         self._module_classes = discover()
         self._starting: Deferred[None] | None = None
         self._exit_status = 0
-        self.notifications: Notifications | None = None
+        #: What other nodes announce, by the database that they do it in.
+        self.notifications: dict[Database, Notifications] = {}
         self.node_number: NodeNumber | None = None
         self.domain_service: DomainService | None = None
         self._remover: DomainRemover | None = None
@@ -173,6 +174,7 @@ class Server(MultiService):
             language=host.general.language,
             node_number=self._number,
             metrics=self.metrics,
+            announcements=None if database is None else self._notifications_of(database),
         )
         build_modules(context, host.modules, self._module_classes)
         self.host_types[host.name] = host_type
@@ -189,13 +191,12 @@ class Server(MultiService):
             for host_type in self.host_types.values():
                 host_type.provide(AccountRemover, self._remover)
             if options is not None:
-                self.notifications = Notifications(database.settings, clock=self.reactor, reactor=self.reactor)
                 synchroniser = Synchroniser(
                     store,
                     self.domains,
                     clock=self.reactor,
                     on_domain_gone=self._domain_gone,
-                    announcements=self.notifications,
+                    announcements=self._notifications_of(database),
                     cleaning_interval_s=options.event_cleaning_interval,
                     max_age_s=options.event_max_age,
                 )
@@ -205,9 +206,18 @@ class Server(MultiService):
     async def _start_domains(self) -> None:
         """Dynamic domains are loaded before anybody can connect."""
         assert self.domain_service is not None
-        if self.notifications is not None:
-            await self.notifications.start()
+        has_dynamic = self.config.services.service_domain_db is not None
+        for database, notifications in self.notifications.items():
+            if notifications.is_wanted or (has_dynamic and database is self._settings_database()):
+                await notifications.start()
         await self.domain_service.start()
+
+    def _notifications_of(self, database: Database) -> Notifications:
+        notifications = self.notifications.get(database)
+        if notifications is None:
+            notifications = Notifications(database.settings, clock=self.reactor, reactor=self.reactor)
+            self.notifications[database] = notifications
+        return notifications
 
     def _home_database(self) -> Database | None:
         """Where the server keeps what belongs to no host type; None when there is no database at all."""
@@ -342,8 +352,8 @@ class Server(MultiService):
             await self.listeners.drain(DRAIN_TIMEOUT_S)
         if self.domain_service is not None:
             await self.domain_service.stop()
-        if self.notifications is not None:
-            await self.notifications.stop()
+        for notifications in self.notifications.values():
+            await notifications.stop()
         await stop_modules(self.host_types.values())
         if self.node_number is not None:
             await self.node_number.stop()

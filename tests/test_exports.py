@@ -8,6 +8,7 @@ from twisted.trial.unittest import TestCase
 import dynxmpp.module
 
 EXPORTS = [
+    "Announcements",
     "Answer",
     "BatchWriter",
     "Clock",

@@ -58,7 +58,7 @@ class Answering:
         try:
             answer = registered.handler(IQ(stanza, context))
         except Exception as problem:  # noqa: BLE001 - border: one stanza's fault harms no other
-            self._passage.refuse_exception(_answerable(registered, stanza), context, problem, registered.module)
+            self._refuse(registered, stanza, context, problem)
             return
         if isinstance(answer, Awaitable):
             self._passage.later(stanza, context, self._answer_later(registered, answer, stanza, context))
@@ -71,13 +71,57 @@ class Answering:
         try:
             payload = await answer
         except Exception as problem:  # noqa: BLE001 - border: one stanza's fault harms no other
-            self._passage.refuse_exception(_answerable(registered, stanza), context, problem, registered.module)
+            self._refuse(registered, stanza, context, problem)
         else:
             self._send_result(stanza, context, payload)
+
+    def _refuse(self, registered: Registered, stanza: Stanza, context: RoutingContext, problem: Exception) -> None:
+        # What services say of a request is about their own rules: the request adds nothing to it.
+        is_short = registered.secret or context.subdomain is not None
+        self._passage.refuse_exception(stanza.emptied() if is_short else stanza, context, problem, registered.module)
 
     def _send_result(self, stanza: Stanza, context: RoutingContext, payload: Answer) -> None:
         reply = replies.result(stanza, payload, context.recipient.full, context.sender.full)
         self._passage.send_back(reply, context)
+
+    # -- services of subdomains
+
+    def hand_to_service(self, stanza: Stanza, context: RoutingContext) -> bool:
+        """Gives what is addressed to a subdomain to its service; False when there is none."""
+        host_type: HostType = context.recipient_type
+        pattern: str = context.subdomain.pattern
+        registered = self._of_service(pattern, stanza, context) if stanza.name == "iq" else None
+        if registered is not None:
+            self.answer(registered, stanza, context)
+            return True
+        service = host_type.services.get(pattern)
+        if service is None:
+            return False
+        try:
+            pending = service.receive(stanza, context)
+        except Exception as problem:  # noqa: BLE001 - border: one stanza's fault harms no other
+            self._passage.refuse_exception(stanza.emptied(), context, problem, pattern)
+        else:
+            if pending is not None:
+                self._passage.later(stanza, context, self._hand_later(pending, stanza, context))
+        return True
+
+    @staticmethod
+    def _of_service(pattern: str, stanza: Stanza, context: RoutingContext) -> Registered | None:
+        recipient = context.recipient
+        if recipient.resource is not None or stanza.attributes["type"] not in ("get", "set"):
+            return None
+        host_type: HostType = context.recipient_type
+        target = Target.SERVICE if recipient.local is None else Target.ROOM
+        return host_type.iqs.find((target, pattern), stanza.attributes["type"], stanza.child_keys[0])
+
+    async def _hand_later(self, pending: Awaitable[None], stanza: Stanza, context: RoutingContext) -> None:
+        try:
+            await pending
+        except Exception as problem:  # noqa: BLE001 - border: one stanza's fault harms no other
+            self._passage.refuse_exception(stanza.emptied(), context, problem, context.subdomain.pattern)
+
+    # -- plain wokkel handlers
 
     def show_to_handlers(self, stanza: Stanza, context: RoutingContext) -> bool:
         """Shows a stanza for a domain to plain wokkel handlers; True when one has taken it.
@@ -98,8 +142,3 @@ class Answering:
             return bool(stream.take(tree))
         observer(tree)
         return True
-
-
-def _answerable(registered: Registered, request: Stanza) -> Stanza:
-    """The request as it may go back in an error."""
-    return Stanza("iq", dict(request.attributes)) if registered.secret else request

@@ -76,11 +76,11 @@ class Delivery:
                 return
             if type_ != "chat":
                 return
+        elif type_ == "headline" or (type_ == "groupchat" and context.from_room):
+            self._to_all(stanza, context)
+            return
         elif type_ == "groupchat":
             self._unavailable(stanza, context)
-            return
-        elif type_ == "headline":
-            self._headline(stanza, context)
             return
         elif type_ == "error":
             return
@@ -94,7 +94,8 @@ class Delivery:
         else:
             self.offline(stanza, context)
 
-    def _headline(self, stanza: Stanza, context: RoutingContext) -> None:
+    def _to_all(self, stanza: Stanza, context: RoutingContext) -> None:
+        """To every session that takes messages; in silence when there is none."""
         data = stanza.to_bytes()
         for session in self._sessions.available(context.recipient.bare):
             if session.priority >= 0:

@@ -1,6 +1,6 @@
 """HostType: a named set of modules and configuration, built once, shared by all its domains."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from twisted.logger import Logger
@@ -52,7 +52,7 @@ class HostedModule(DiscoFeatures, Protocol):
 class Service(Protocol):
     """A module that answers under a subdomain: takes every stanza that no IQ handler of it wants."""
 
-    def receive(self, stanza: Stanza, context: RoutingContext) -> None: ...
+    def receive(self, stanza: Stanza, context: RoutingContext) -> Awaitable[None] | None: ...
 
 
 class MissingService(Exception):

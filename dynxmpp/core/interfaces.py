@@ -49,6 +49,18 @@ class Database(Protocol):
         """Runs `work`, commits when it returns, rolls back when it raises."""
 
 
+class Announcements(Protocol):
+    """What nodes say to each other by the database, with pg_notify (db.notify.Notifications)."""
+
+    def subscribe(
+        self, channel: str, callback: Callable[[str], None], *, on_reconnect: Callable[[], None] | None = None
+    ) -> Callable[[], None]:
+        """Calls `callback(payload)` for what is said on `channel`; the function that is given ends that.
+
+        `on_reconnect()` is called when something may have been missed.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """A table that keeps tenants' data: what must go with a domain, and (by `user`, a localpart) with an account."""

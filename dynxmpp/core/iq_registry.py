@@ -20,6 +20,7 @@ class Target(Flag):
     DOMAIN = auto()  # the bare domain
     ACCOUNT = auto()  # a bare JID: the server answers on behalf of the account (RFC 6121 8.5.2.1.3)
     SERVICE = auto()  # a subdomain that the handler's own module serves
+    ROOM = auto()  # a bare JID at that subdomain
 
 
 class IQ:
@@ -54,6 +55,9 @@ class IQ:
         return self.context.from_own_account
 
 
+#: Where an IQ was sent, as handlers are found by it: those of a service have its pattern beside the target.
+Place = Target | tuple[Target, str]
+
 #: Gives the payload of the result (None for an empty one), now or later, or raises what becomes an error.
 Answer = domish.Element | Stanza | None
 IQHandler = Callable[[IQ], Answer | Awaitable[Answer]]
@@ -61,9 +65,10 @@ IQHandler = Callable[[IQ], Answer | Awaitable[Answer]]
 
 @dataclass(frozen=True, slots=True)
 class IQRoute:
-    """What a handler answers: `type` is get or set, `payload` a qualified name, `service` the pattern of a SERVICE.
+    """What a handler answers: `type` is get or set, `payload` a qualified name.
 
-    `secret`: the request may hold a password, so an error goes back without it.
+    `service` is the pattern of the subdomain for SERVICE and ROOM. `secret`: the request may hold a password, so an
+    error goes back without it.
     """
 
     type: str
@@ -88,26 +93,26 @@ class IQRegistry:
     """The handlers of one host type."""
 
     def __init__(self) -> None:
-        self._handlers: dict[tuple[Target | str, str, str], Registered] = {}
+        self._handlers: dict[tuple[Place, str, str], Registered] = {}
 
     def add(self, route: IQRoute, handler: IQHandler, module: str) -> None:
         """Raises DuplicateHandler."""
         for target in Target:
             if target not in route.at:
                 continue
-            place: Target | str = target
-            if target is Target.SERVICE:
+            place: Place = target
+            if target in Target.SERVICE | Target.ROOM:
                 assert route.service is not None, f"{module} answers at a service and names no pattern"
-                place = route.service
+                place = (target, route.service)
             key = (place, route.type, route.payload)
             other = self._handlers.get(key)
             if other is not None:
                 raise DuplicateHandler(f"{other.module} and {module} both answer {route.type} {route.payload}")
             self._handlers[key] = Registered(handler, module, route.secret)
 
-    def find(self, place: Target | str, type_: str, payload: str) -> Registered | None:
-        """The handler for a payload's qualified name; `place` is a target, or the pattern of a subdomain."""
+    def find(self, place: Place, type_: str, payload: str) -> Registered | None:
+        """The handler for a payload's qualified name."""
         return self._handlers.get((place, type_, payload))
 
-    def __iter__(self) -> Iterator[tuple[Target | str, str, str]]:
+    def __iter__(self) -> Iterator[tuple[Place, str, str]]:
         return iter(self._handlers)

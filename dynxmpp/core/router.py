@@ -8,6 +8,7 @@ from twisted.logger import Logger
 from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish import domish
 
+from dynxmpp.commit import CommitTicket
 from dynxmpp.core import replies
 from dynxmpp.core.answering import Answering
 from dynxmpp.core.delivery import Delivery
@@ -65,6 +66,17 @@ class Router:
         The addresses are those in the stanza's attributes.
         """
         context = RoutingContext(sender, recipient, origin)
+        if not self.slow_lane or not self.passage.line_up(stanza, context, self._arrive):
+            self._arrive(stanza, context)
+
+    def to_member(self, stanza: Stanza, sender: JID, member: JID, ticket: CommitTicket) -> None:
+        """A message of a room (`sender` or the room it is in) for one of its members, with all who are online.
+
+        `ticket` is that of what the message was made of: it collects what is written for this member too. Whoever is
+        not online finds it in the archive of the room: no error comes back.
+        """
+        context = RoutingContext(sender, member)
+        context.from_room, context.ticket = True, ticket
         if not self.slow_lane or not self.passage.line_up(stanza, context, self._arrive):
             self._arrive(stanza, context)
 
@@ -168,21 +180,8 @@ class Router:
             self._nobody(stanza, context, StanzaError("service-unavailable"))
 
     def _reach_service(self, stanza: Stanza, context: RoutingContext) -> None:
-        host_type: HostType = context.recipient_type
-        pattern: str = context.subdomain.pattern
-        try:
-            if stanza.name == "iq" and context.recipient.local is None and stanza.attributes["type"] in ("get", "set"):
-                registered = host_type.iqs.find(pattern, stanza.attributes["type"], stanza.child_keys[0])
-                if registered is not None:
-                    self.answering.answer(registered, stanza, context)
-                    return
-            service = host_type.services.get(pattern)
-            if service is None:
-                self._nobody(stanza, context, StanzaError("service-unavailable"))
-            else:
-                service.receive(stanza, context)
-        except Exception as problem:  # noqa: BLE001 - border: one stanza's fault harms no other
-            self.passage.refuse_exception(stanza, context, problem, pattern)
+        if not self.answering.hand_to_service(stanza, context):
+            self._nobody(stanza, context, StanzaError("service-unavailable"))
 
     def _nobody(self, stanza: Stanza, context: RoutingContext, condition: StanzaError) -> None:
         """Nothing takes this stanza. Presence is not worth an answer, but for a request that waits for one."""

@@ -17,6 +17,7 @@ class RoutingContext:
     """
 
     __slots__ = (
+        "from_room",
         "in_lane",
         "origin",
         "printed",
@@ -45,6 +46,8 @@ class RoutingContext:
         self.sent_at: float | None = None
         #: A stanza on this way and its bytes as they stand inside another element, for those who come to need them too.
         self.printed: tuple[Stanza, bytes] | None = None
+        #: Is it a message of a room to one of its members?
+        self.from_room = False
         #: Does it travel in the slow lane? Then it goes on there before anything that has lined up behind it.
         self.in_lane = False
 

@@ -47,6 +47,11 @@ class Notifications:
         """The connection is up and listens on every subscribed channel."""
         return self._standing.alive and all(s.channel in self._listening for s in self._subscriptions)
 
+    @property
+    def is_wanted(self) -> bool:
+        """Has anybody subscribed?"""
+        return bool(self._subscriptions)
+
     def subscribe(
         self, channel: str, callback: Callable[[str], None], *, on_reconnect: Callable[[], None] | None = None
     ) -> Callable[[], None]:

@@ -7,7 +7,7 @@ of ids: `_position` is the highest id seen, `_gaps` are the ids below it that no
 """
 
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import psycopg2
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
@@ -15,11 +15,11 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from dynxmpp.core.domain_table import DomainIsStatic, DomainTable, OtherHostType, UnknownHostType
-from dynxmpp.core.interfaces import Clock
+from dynxmpp.core.interfaces import Announcements, Clock
 from dynxmpp.domains.store import CHANNEL, DomainStore, Event
 from dynxmpp.wire.errors import Unavailable
 
-__all__ = ["POLL_S", "Announcements", "Synchroniser"]
+__all__ = ["POLL_S", "Synchroniser"]
 
 POLL_S: Final = 30.0
 #: Rows of one page of the initial load, events of one page of the log.
@@ -30,14 +30,6 @@ MAX_GAPS: Final = 10_000
 _GAP_ROUNDS: Final = 3
 _FIRST_RETRY_S: Final = 1.0
 _MAX_RETRY_S: Final = 30.0
-
-
-class Announcements(Protocol):
-    """LISTEN, as db.notify.Notifications does it."""
-
-    def subscribe(
-        self, channel: str, callback: Callable[[str], None], *, on_reconnect: Callable[[], None] | None = None
-    ) -> Callable[[], None]: ...
 
 
 class OutOfSync(Exception):

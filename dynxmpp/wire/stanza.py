@@ -219,6 +219,10 @@ class Stanza(domish.Element):
                 attributes[key] = value
         return Stanza(self.name, attributes, self.inner(), self.child_keys, self.uri, self.localPrefixes)
 
+    def emptied(self) -> "Stanza":
+        """A stanza with the same attributes and no content."""
+        return Stanza(self.name, dict(self.attributes), uri=self.uri)
+
     def without(self, unwanted: Callable[[domish.Element], bool]) -> "Stanza":
         """The same stanza without the child elements that `unwanted` says yes to; itself when there are none."""
         if not any(unwanted(child) for child in self.child_elements()):

@@ -22,7 +22,7 @@ CORE = Path(dynxmpp.core.__file__).parent
 ALLOWED: dict[str, set[str] | None] = {
     "slow_lane.py": {"SlowLane._run"},
     "passage.py": {"Passage._pass_later", "_wait_held"},
-    "answering.py": {"Answering._answer_if_account", "Answering._answer_later"},
+    "answering.py": {"Answering._answer_if_account", "Answering._answer_later", "Answering._hand_later"},
     "delivery.py": {"Delivery._keep_if_account"},
     "interfaces.py": None,
     "host_type.py": None,
@@ -30,10 +30,17 @@ ALLOWED: dict[str, set[str] | None] = {
 
 #: What a stanza passes on its way, file by file; all of it must be there and be plain functions.
 MESSAGE_PATH = {
-    "router.py": {"Router.from_session", "Router.route", "Router._leave", "Router._arrive", "Router._reach"},
+    "router.py": {
+        "Router.from_session",
+        "Router.route",
+        "Router.to_member",
+        "Router._leave",
+        "Router._arrive",
+        "Router._reach",
+    },
     "passage.py": {"Passage.pass_on", "Passage.line_up", "Passage.later", "Passage.refuse", "Passage.send_back"},
-    "delivery.py": {"Delivery.message", "Delivery.presence", "Delivery.offline", "Delivery._headline"},
-    "answering.py": {"Answering.ask", "Answering.answer", "Answering.show_to_handlers"},
+    "delivery.py": {"Delivery.message", "Delivery.presence", "Delivery.offline", "Delivery._to_all"},
+    "answering.py": {"Answering.ask", "Answering.answer", "Answering.hand_to_service", "Answering.show_to_handlers"},
     "session_table.py": {"SessionTable.get", "SessionTable.top", "SessionTable.of"},
     "domain_table.py": {"DomainTable.get", "DomainTable.find_subdomain"},
     "slow_lane.py": {"SlowLane.add", "SlowLane.add_next"},

@@ -7,10 +7,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from dynxmpp.core.domain_table import DomainOrigin, DomainTable
+from dynxmpp.core.interfaces import Announcements
 from dynxmpp.domains.remover import DomainRemover, Forgetful, Place
 from dynxmpp.domains.service import Backing, DomainService
 from dynxmpp.domains.store import DomainStore
-from dynxmpp.domains.synchroniser import Announcements, Synchroniser
+from dynxmpp.domains.synchroniser import Synchroniser
 
 
 class Node:
