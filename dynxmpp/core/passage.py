@@ -107,6 +107,11 @@ class Passage:
         if not self._enter((context.sender.full, context.recipient.bare), stanza, context, wait):
             work.close()
 
+    async def earlier(self, context: RoutingContext) -> None:
+        """Returns when all has been dealt with that the sender of a stanza in the lane had sent before, to whomever."""
+        if context.in_lane:
+            await self.slow_lane.earlier((context.sender.full, context.recipient.bare))
+
     def _enter(
         self,
         key: tuple[str, str],

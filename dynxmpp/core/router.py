@@ -4,6 +4,8 @@ Nothing here waits. A stanza that needs what is not in memory goes on in the slo
 where it left.
 """
 
+from collections.abc import Awaitable
+
 from twisted.logger import Logger
 from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish import domish
@@ -112,6 +114,13 @@ class Router:
             self.log.error("handler_sent_unaddressed_stanza", stanza_name=stanza.name, reason=str(problem))
             return
         self.route(stanza, sender, recipient)
+
+    def earlier(self, context: RoutingContext) -> Awaitable[None]:
+        """For the answer to a request, which has to wait anyway: comes when what its sender sent before is dealt with.
+
+        Only stanzas of one pair are in order by themselves.
+        """
+        return self.passage.earlier(context)
 
     # -- the sender's half
 

@@ -6,6 +6,7 @@ else passes. The lane is bounded: a sender who fills it is told to wait (resourc
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from itertools import count
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -26,12 +27,25 @@ log = Logger()
 class _Line:
     """What one pair has in the lane, and the session that it comes from."""
 
-    __slots__ = ("jobs", "origin", "slowed")
+    __slots__ = ("jobs", "origin", "running", "slowed", "waiting")
 
-    def __init__(self, job: Job, origin: Session | None) -> None:
-        self.jobs: deque[Job] = deque([job])
+    def __init__(self, number: int, job: Job, origin: Session | None) -> None:
+        #: With their numbers, which only grow from one to the next.
+        self.jobs: deque[tuple[int, Job]] = deque([(number, job)])
+        self.running = number
         self.origin = origin
         self.slowed = False
+        #: Who waits until all jobs with lower numbers are done.
+        self.waiting: list[tuple[int, Deferred[None]]] = []
+
+    def tell(self) -> None:
+        """A job is done: some may have waited for it."""
+        following = self.jobs[0][0] if self.jobs else None
+        done = [deferred for number, deferred in self.waiting if following is None or following >= number]
+        if done:
+            self.waiting = [entry for entry in self.waiting if entry[1] not in done]
+            for deferred in done:
+                deferred.callback(None)
 
 
 class SlowLane:
@@ -40,9 +54,12 @@ class SlowLane:
     def __init__(self, max_line: int = 200, max_jobs: int = 20_000) -> None:
         """`max_line` bounds one pair's line, `max_jobs` all lines together."""
         self._lines: dict[Key, _Line] = {}
+        #: The same by sender, for who asks what a sender has in the lane.
+        self._of_sender: dict[str, list[_Line]] = {}
         self._max_line = max_line
         self._max_jobs = max_jobs
         self._jobs = 0
+        self._numbers = count(1)
         self._idle: list[Deferred[None]] = []
 
     def __bool__(self) -> bool:
@@ -62,11 +79,13 @@ class SlowLane:
         if self._jobs >= self._max_jobs or (line is not None and len(line.jobs) >= self._max_line):
             raise Unavailable("the slow lane is full")
         self._jobs += 1
+        number = next(self._numbers)
         if line is None:
-            line = self._lines[key] = _Line(job, origin)
+            line = self._lines[key] = _Line(number, job, origin)
+            self._of_sender.setdefault(key[0], []).append(line)
             Deferred.fromCoroutine(self._run(key, line))
             return
-        line.jobs.append(job)
+        line.jobs.append((number, job))
         if len(line.jobs) == SLOW_AT and line.origin is not None:
             line.slowed = True
             line.origin.slow_down(True)
@@ -74,13 +93,14 @@ class SlowLane:
     def add_next(self, key: Key, job: Job) -> None:
         """Goes on with what the pair's running job has begun, before anything that has lined up behind it."""
         self._jobs += 1
-        self._lines[key].jobs.appendleft(job)
+        line = self._lines[key]
+        line.jobs.appendleft((line.running, job))
 
     async def _run(self, key: Key, line: "_Line") -> None:
         jobs = line.jobs
         try:
             while jobs:
-                job = jobs.popleft()
+                line.running, job = jobs.popleft()
                 self._jobs -= 1
                 try:
                     pending = job()
@@ -88,15 +108,40 @@ class SlowLane:
                         await pending
                 except Exception:  # noqa: BLE001 - border: a fault of ours ends one job, not those behind it
                     log.failure("slow_lane_failed")
+                if line.waiting:
+                    line.tell()
         finally:
             self._jobs -= len(jobs)
-            del self._lines[key]
-            if line.slowed and line.origin is not None:
-                line.origin.slow_down(False)
-            if not self._lines:
-                waiting, self._idle = self._idle, []
-                for deferred in waiting:
-                    deferred.callback(None)
+            jobs.clear()
+            self._remove(key, line)
+
+    def _remove(self, key: Key, line: "_Line") -> None:
+        del self._lines[key]
+        of_sender = self._of_sender[key[0]]
+        of_sender.remove(line)
+        if not of_sender:
+            del self._of_sender[key[0]]
+        line.tell()
+        if line.slowed and line.origin is not None:
+            line.origin.slow_down(False)
+        if not self._lines:
+            waiting, self._idle = self._idle, []
+            for deferred in waiting:
+                deferred.callback(None)
+
+    async def earlier(self, key: Key) -> None:
+        """Returns when all is done that the sender of a pair had in other lines before the pair's running job came.
+
+        Called by that job. Who waits here waits for lower numbers only, so that no two wait for each other.
+        """
+        number = self._lines[key].running
+        waiting: list[Deferred[None]] = []
+        for line in self._of_sender[key[0]]:
+            if line.running < number:
+                waiting.append(Deferred())
+                line.waiting.append((number, waiting[-1]))
+        for deferred in waiting:
+            await deferred
 
     def when_idle(self) -> Deferred[None]:
         """Fires once nobody is in the lane: everything that was taken has been dealt with."""

@@ -20,8 +20,8 @@ CORE = Path(dynxmpp.core.__file__).parent
 
 #: Who may wait, and in which functions; `None`: in declarations of protocols only.
 ALLOWED: dict[str, set[str] | None] = {
-    "slow_lane.py": {"SlowLane._run"},
-    "passage.py": {"Passage._pass_later", "_wait_held"},
+    "slow_lane.py": {"SlowLane._run", "SlowLane.earlier"},
+    "passage.py": {"Passage._pass_later", "Passage.earlier", "_wait_held"},
     "answering.py": {"Answering._answer_if_account", "Answering._answer_later", "Answering._hand_later"},
     "delivery.py": {"Delivery._keep_if_account"},
     "interfaces.py": None,

@@ -113,6 +113,76 @@ class Order(SlowLaneTestCase):
         self.assertEqual([str(number) for number in range(5000)], self.done[2:])
 
 
+class Earlier(SlowLaneTestCase):
+    """What a job waits for that needs all that its sender sent before it, to whomever."""
+
+    ROOM: Key = (PAIR[0], "coven@chat.montague.example")
+
+    def asks(self, name: str, key: Key) -> Job:
+        async def work() -> None:
+            await self.lane.earlier(key)
+            self.done.append(name)
+
+        return work
+
+    def test_it_comes_after_what_waits_in_other_lines(self) -> None:
+        first = self.occupy(PAIR)
+        self.lane.add(PAIR, self.at_once("second"))
+        self.lane.add(self.ROOM, self.asks("query", self.ROOM))
+        self.assertEqual(["first begins"], self.done)
+        first.callback(None)
+        self.assertEqual(["first begins", "first ends", "second", "query"], self.done)
+
+    def test_not_after_what_came_later(self) -> None:
+        first = self.occupy(PAIR)
+        self.lane.add(self.ROOM, self.asks("query", self.ROOM))
+        later, waiting = self.waits("later")
+        self.lane.add(PAIR, later)
+        first.callback(None)
+        self.assertEqual(["first begins", "first ends", "query", "later begins"], self.done)
+        waiting.callback(None)
+
+    def test_after_what_a_job_has_begun(self) -> None:
+        more, waiting = self.waits("more")
+        self.lane.add(PAIR, lambda: self.lane.add_next(PAIR, more))
+        self.lane.add(self.ROOM, self.asks("query", self.ROOM))
+        self.assertEqual(["more begins"], self.done)
+        waiting.callback(None)
+        self.assertEqual(["more begins", "more ends", "query"], self.done)
+
+    def test_others_are_not_waited_for(self) -> None:
+        first = self.occupy(OTHER)
+        self.lane.add(PAIR, self.asks("query", PAIR))
+        self.assertEqual(["first begins", "query"], self.done)
+        first.callback(None)
+
+    def test_two_that_ask_do_not_wait_for_each_other(self) -> None:
+        """Each stands behind a job that has to wait, and has something behind it that the other would wait for."""
+        first, second = self.occupy(PAIR), self.occupy(self.ROOM)
+        for number, key in enumerate((PAIR, self.ROOM)):
+            self.lane.add(key, self.asks(f"query {number}", key))
+        for number, key in enumerate((PAIR, self.ROOM)):
+            self.lane.add(key, self.at_once(f"behind {number}"))
+        first.callback(None)
+        self.assertNotIn("query 0", self.done)
+        second.callback(None)
+        self.assertEqual(["query 0", "behind 0", "query 1", "behind 1"], self.done[-4:])
+        self.assertFalse(self.lane)
+
+    def test_a_line_that_ends_with_a_failure_lets_go(self) -> None:
+        waiting: Deferred[None] = Deferred()
+
+        async def fails() -> None:
+            await waiting
+            raise ZeroDivisionError
+
+        self.lane.add(PAIR, fails)
+        self.lane.add(self.ROOM, self.asks("query", self.ROOM))
+        waiting.callback(None)
+        self.assertEqual(["query"], self.done)
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
+
+
 class Bounds(SlowLaneTestCase):
     def test_a_pairs_line_is_bounded(self) -> None:
         lane = SlowLane(max_line=3)

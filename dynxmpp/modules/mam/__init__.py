@@ -7,7 +7,7 @@ Archives of accounts (`pm`) and of rooms (`muc`).
 | options, tables, ids | config.py, schema.py, ids.py |
 | whose archive has which number | owners.py |
 | which messages are kept, and for whom | rules.py, preferences.py (XEP-0441) |
-| a message on its way in | writing.py, rooms.py; arrivals.py while that waits; store.py for the rows |
+| a message on its way in | writing.py, rooms.py with arrivals.py; store.py for the rows |
 | messages taken back | retraction.py (XEP-0424) |
 | a request: who may, what it asks for | permission.py, query.py, form.py; reading.py leads through it |
 | the page: rules of XEP-0059, SQL, numbers | paging.py, lookup.py, conditions.py, counts.py |
@@ -97,9 +97,7 @@ class Mam(Module):
         if config.pm is not None:
             self.preferences = self._preferences(config.pm, ACCOUNT)
             wants: Wants | None = self.preferences.wants if self.preferences.enabled else None
-            self.writing = Writing(
-                context, config.pm, self.owners, self.store, arrivals, self._retractions(config.pm), wants
-            )
+            self.writing = Writing(context, config.pm, self.owners, self.store, self._retractions(config.pm), wants)
             self.reading = Reading(context, self.owners, self.store, arrivals, lookups, config.pm, is_room=False)
             self.features = self.account_features = pm_features(config.pm)
         if config.muc is not None:

@@ -1,4 +1,4 @@
-"""Messages on their way into archives whose numbers are not in memory: readers have to wait for them too."""
+"""Messages of rooms whose archives are not in memory: they are shown already, so readers have to wait for them."""
 
 from collections.abc import Awaitable
 from typing import TypeVar

@@ -65,6 +65,7 @@ class Reading:
         self._owners = owners
         self._store = store
         self._arrivals = arrivals
+        self._earlier = context.router.earlier
         self._lookups = lookups
         self._options = options
         self._is_room = is_room
@@ -107,6 +108,7 @@ class Reading:
         if query.filters.words is not None and not self._options.full_text_search:
             raise StanzaError("internal-server-error", text="Text search is not available")
         await self.permission.pace(permission.QUERY, iq.sender)
+        await self._earlier(iq.context)
         since = self._clock.seconds()
         found = await _in_time(self._lookups.find(await self._written(owner), query))
         self.seconds += max(0.0, self._clock.seconds() - since)  # the clock may have been set
@@ -134,6 +136,7 @@ class Reading:
     async def _metadata(self, owner: Owner, iq: IQ, allowed: bool) -> Answer:
         self.permission.check(_METADATA, iq.sender, allowed=allowed)
         await self.permission.pace(_METADATA, iq.sender)
+        await self._earlier(iq.context)
         return form.metadata(await self._ends(owner), iq.payload.uri or "")
 
     async def _ends(self, owner: Owner) -> tuple[int, int] | None:

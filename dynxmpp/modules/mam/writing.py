@@ -7,7 +7,6 @@ sender may not send, or a recipient has blocked, is not archived there.
 from collections.abc import Awaitable, Callable
 
 from dynxmpp.module import JID, ModuleContext, RoutingContext, Stanza, Verdict, Wait
-from dynxmpp.modules.mam.arrivals import Arrivals
 from dynxmpp.modules.mam.config import PmArchive
 from dynxmpp.modules.mam.ids import from_text, to_text
 from dynxmpp.modules.mam.owners import Owners
@@ -30,7 +29,6 @@ class Writing:
         options: PmArchive,
         owners: Owners,
         store: ArchiveStore,
-        arrivals: Arrivals,
         retractions: Retractions,
         wants: Wants | None,
     ) -> None:
@@ -38,7 +36,6 @@ class Writing:
         self._host_type = context.host_type
         self._owners = owners
         self._store = store
-        self._arrivals = arrivals
         self._retractions = retractions
         self._wants = wants
         self._archivable = Archivable(markers=options.archive_chat_markers)
@@ -63,8 +60,7 @@ class Writing:
         if wants is False:
             return stanza
         if archive is None or wants is not True or self._store.at_once:
-            later = self._outgoing_later(stanza, context, wants)
-            return Wait(self._arrivals.follow((sender.domain, ACCOUNT, sender.local or ""), later))
+            return Wait(self._outgoing_later(stanza, context, wants))
         self._keep_sent(archive, stanza, context)
         return stanza
 
@@ -104,8 +100,7 @@ class Writing:
                 return stanza
             archive = self._owners.known(recipient.domain, ACCOUNT, recipient.local)
         if archive is None or wants is not True or self._store.at_once:
-            later = self._incoming_later(stanza, context, wants)
-            return Wait(self._arrivals.follow((recipient.domain, ACCOUNT, recipient.local), later))
+            return Wait(self._incoming_later(stanza, context, wants))
         return self._keep_received(archive, stanza, context)
 
     async def _incoming_later(
