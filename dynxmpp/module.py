@@ -201,6 +201,8 @@ class Module(XMPPHandler):
 
     #: The subdomain that the module serves: a template such as `muclight.@HOST@`, or None. Read when it is built.
     subdomain: str | None = None
+    #: The node under which the domain's items list that service, for clients that look for its kind (XEP-0030).
+    service_node: str = ""
 
     async def start(self) -> None:
         """Called once, when all modules of the host type exist and before any stanza comes."""

@@ -52,6 +52,8 @@ class HostedModule(DiscoFeatures, Protocol):
 class Service(Protocol):
     """A module that answers under a subdomain: takes every stanza that no IQ handler of it wants."""
 
+    service_node: str
+
     def receive(self, stanza: Stanza, context: RoutingContext) -> Awaitable[None] | None: ...
 
 

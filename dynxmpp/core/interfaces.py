@@ -3,7 +3,7 @@
 Whoever implements one of these does not have to name it (typing.Protocol); the composition root hands the objects in.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -220,6 +220,58 @@ class RoomArchive(Protocol):
 
         Results go to `iq.sender` first. `is_owner` says who may set preferences.
         """
+
+
+class RosterRooms(Protocol):
+    """Rooms that stand in the rosters of their members."""
+
+    async def rostered(self, account: JID) -> Sequence[domish.Element]:
+        """Items in the namespace jabber:iq:roster. Raises Unavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomDescription:
+    """A room, for the administration: affiliations and fields as they are called on the wire."""
+
+    jid: JID
+    version: str
+    members: Mapping[JID, str]
+    config: Mapping[str, str | int | float | bool]
+
+
+class RoomAdmin(Protocol):
+    """The administration of rooms. What a member would be refused is refused here: StanzaError, Unavailable.
+
+    All that is written has been committed when a call returns.
+    """
+
+    def address(self, domain: str, name: str) -> JID:
+        """The address of the room with this (prepared) name below a domain."""
+
+    async def list_rooms(self, domain: str, after: str | None, limit: int) -> Sequence[JID]:
+        """At most `limit` rooms below a domain, ordered by name; those after a name."""
+
+    async def describe(self, room: JID) -> RoomDescription: ...
+
+    async def create(
+        self,
+        domain: str,
+        name: str | None,
+        owner: JID,
+        members: Collection[JID],
+        config: Mapping[str, object],
+    ) -> RoomDescription:
+        """A new room; without a name the server makes one up. Bad fields are bad-request."""
+
+    async def configure(self, room: JID, config: Mapping[str, object]) -> None: ...
+
+    async def affiliate(self, room: JID, wanted: Mapping[JID, str], *, by: JID | None = None) -> None:
+        """Makes users `owner`, `member` or `none`; `by` a member with that member's rights, else by the server."""
+
+    async def send(self, room: JID, sender: JID, body: str) -> None:
+        """Says something as a member."""
+
+    async def destroy(self, room: JID) -> None: ...
 
 
 class AccountAdmin(AccountDirectory, Protocol):

@@ -101,13 +101,16 @@ class Disco(Module):
     def on_domain_items(self, iq: IQ) -> domish.Element:
         if _node(iq):
             raise StanzaError("item-not-found")
-        return _items((name, "") for name in self.services_of(iq.recipient.domain))
+        return _items(self.services_of(iq.recipient.domain))
 
-    def services_of(self, domain: str) -> list[str]:
-        """The names under which services of this domain are reached."""
-        extra = {template.replace(HOST_PLACEHOLDER, domain) for template in self.config.extra_domains}
-        own = {pattern.replace(HOST_PLACEHOLDER, domain) for pattern in self.host_type.services}
-        return sorted(extra | {name for name in own if self._is_service(name)})
+    def services_of(self, domain: str) -> list[tuple[str, str]]:
+        """The names under which services of this domain are reached, and the node of each, which may be empty."""
+        services = {template.replace(HOST_PLACEHOLDER, domain): "" for template in self.config.extra_domains}
+        for pattern, service in self.host_type.services.items():
+            name = pattern.replace(HOST_PLACEHOLDER, domain)
+            if self._is_service(name):
+                services[name] = service.service_node
+        return sorted(services.items())
 
     def _is_service(self, name: str) -> bool:
         """A domain of somebody else's may have the name, and a fixed name may be that of another host type."""

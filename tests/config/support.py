@@ -12,7 +12,9 @@ from twisted.trial.unittest import TestCase
 
 from dynxmpp.config.loader import Config, ConfigErrors, load_config
 from dynxmpp.config.model import Section, non_negative, option, section
+from dynxmpp.module import NoOptions
 from dynxmpp.modules.mam.config import MamConfig
+from dynxmpp.modules.muc_light.config import MucLightConfig
 
 
 @section
@@ -49,6 +51,8 @@ MODELS: Mapping[str, type[Section]] = {
     "mod_ping": Ping,
     "mod_static_only": StaticOnly,
     "mod_mam_meta": MamConfig,
+    "mod_muc_light": MucLightConfig,
+    "mod_domain_isolation": NoOptions,
 }
 
 #: The least that a file needs for a server that somebody can log in to.

@@ -46,10 +46,6 @@ SECTIONS: dict[str, tuple[type[Section], type[Section] | None]] = {
     "[[host_config]]": (override.HostOverride, None),
     "[host_config.general]": (override.HostGeneral, None),
     "iqdisc": (modules.IqDisc, None),
-    "[modules.mod_muc_light]": (planned.MucLight, None),
-    "[[modules.mod_muc_light.config_schema]]": (planned.RoomField, None),
-    "[modules.mod_muc_light.cache_affs]": (planned.AffiliationCache, None),
-    "[modules.mod_domain_isolation]": (planned.DomainIsolation, None),
     "[modules.mod_adhoc]": (planned.Adhoc, None),
 }
 

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from twisted.internet.error import ConnectError
 from twisted.trial.unittest import TestCase
+from twisted.words.xish import domish
 
 from dynxmpp.wire.ns import NS_STANZA_ERRORS
 from tests.fixtures.http import request
@@ -14,8 +15,8 @@ from tests.interop import raw, slix
 from tests.interop.databases import PASSWORD, ExternalPostgres, create_accounts, until
 
 ARTICLE = PROJECT / "etc" / "article"
-#: What warnings may be about.
-MODULES = ("mod_muc_light", "mod_mam_meta")
+#: Asks for a room.
+ROOM = "<query xmlns='urn:xmpp:muclight:0#create'><occupants>{}</occupants></query>"
 
 
 class AsPrinted(TestCase):
@@ -85,6 +86,16 @@ class ArticleServer(TestCase):
         return client.header["from"], condition
 
 
+async def makes_room(client: raw.RawClient, room: str, *members: str) -> None:
+    users = "".join(f"<user affiliation='member'>{member}</user>" for member in members)
+    answer = await client.asks(ROOM.format(users), type="set", to=room)
+    assert answer["type"] == "result", answer.toXml()
+
+
+async def said_in_room(client: raw.RawClient, body: str) -> domish.Element:
+    return await client.element(lambda element: element.name == "message" and str(element.body) == body)
+
+
 def warnings(server: ServerProcess) -> list[str]:
     assert server.process is not None
     return [line for line in server.process.lines if '"event": "config_warning"' in line]
@@ -124,13 +135,17 @@ class SeveralDomains(ArticleServer):
         self.assertEqual(("example.com", "host-unknown"), await self.header_of("example.org"))
         await self.assert_archive(clients["big-company.example.com"], messages=5)
         await self.assert_no_archive(clients["example.com"])
-        self.assert_warned(server, ("chat.example.org", "mod_muc_light"))
+        await self.assert_room(clients["chat.example.org"], archived=None)
+        # Its creation, and what was said in it.
+        await self.assert_room(clients["big-company.example.com"], archived=2)
+        answer = await clients["example.com"].asks(ROOM.format(""), type="set", to="kitchen@muclight.example.com")
+        self.assertEqual("remote-server-not-found", raw.error_of(answer)[0])
+        self.assertEqual([], warnings(server))
         with self.assertRaises(ConnectError):
             await raw.RawClient.connect(self, self.http, "example.com")
 
-    async def query(self, client: raw.RawClient) -> Any:
-        client.send("<iq type='set' id='archive'><query xmlns='urn:xmpp:mam:2'/></iq>")
-        return await client.element(lambda element: element.getAttribute("id") == "archive")
+    async def query(self, client: raw.RawClient, of: str | None = None) -> Any:
+        return await client.asks("<query xmlns='urn:xmpp:mam:2'/>", type="set", to=of)
 
     async def assert_archive(self, client: raw.RawClient, *, messages: int) -> None:
         answer = await self.query(client)
@@ -143,11 +158,18 @@ class SeveralDomains(ArticleServer):
         self.assertEqual("error", answer["type"])
         self.assertIsNotNone(next(answer.error.elements(NS_STANZA_ERRORS, "feature-not-implemented"), None))
 
-    def assert_warned(self, server: ServerProcess, *expected: tuple[str, str]) -> None:
-        for words in expected:
-            self.assertTrue(
-                any(all(word in line for word in (*words, "not served")) for line in warnings(server)), words
-            )
+    async def assert_room(self, client: raw.RawClient, *, archived: int | None) -> None:
+        """One that the client makes and talks in; `archived` None: without an archive."""
+        room = f"kitchen@muclight.{client.domain}"
+        await makes_room(client, room)
+        client.send(f"<message type='groupchat' to='{room}'><body>soup</body></message>")
+        heard = await said_in_room(client, "soup")
+        self.assertEqual(f"{room}/alice@{client.domain}", heard["from"])
+        answer = await self.query(client, of=room)
+        if archived is None:
+            self.assertEqual("feature-not-implemented", raw.error_of(answer)[0])
+        else:
+            self.assertEqual(str(archived), str(next(answer.fin.elements()).count))
 
 
 class DynamicDomains(ArticleServer):
@@ -221,7 +243,20 @@ class LoadTest(ArticleServer):
             await self.assert_filtered(ann, f"<message to='{jid}' type='chat'><body>hello</body></message>", jid)
             await self.assert_filtered(ann, f"<presence to='{jid}' type='subscribe'/>", jid)
         await self.assert_nothing_came(others)
-        self.assertEqual(["mod_muc_light"], [m for m in MODULES if any(m in line for line in warnings(server))])
+        await self.assert_rooms_end_at_the_wall(ann, al, others)
+        self.assertEqual([], warnings(server))
+
+    async def assert_rooms_end_at_the_wall(
+        self, ann: raw.RawClient, al: raw.RawClient, others: list[raw.RawClient]
+    ) -> None:
+        """Who is behind it can be a member, and hears nothing."""
+        room = "kitchen@muclight.a.example"
+        await makes_room(ann, room, "al@a.example", "bob@b.example")
+        ann.send(f"<message type='groupchat' to='{room}'><body>soup</body></message>")
+        for client in (ann, al):
+            self.assertEqual(f"{room}/ann@a.example", (await said_in_room(client, "soup"))["from"])
+        await self.assert_nothing_came(others)
+        await self.assert_filtered(others[0], f"<message to='{room}' type='groupchat'><body>I</body></message>", room)
 
     async def assert_filtered(self, client: raw.RawClient, stanza: str, recipient: str) -> None:
         client.send(stanza)

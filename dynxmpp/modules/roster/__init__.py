@@ -14,7 +14,7 @@ from dataclasses import replace
 from twisted.words.xish import domish
 
 from dynxmpp.config.model import one_of, positive
-from dynxmpp.core.interfaces import Blocklist
+from dynxmpp.core.interfaces import Blocklist, RosterRooms
 from dynxmpp.module import (
     IQ,
     JID,
@@ -88,11 +88,13 @@ class Roster(Module):
         self._rosters = Rosters(context.database, context.sessions, config.cache_size)
         self._subscriptions = Subscriptions(context, self._rosters, self, config.max_requests)
         self._blocklist: Blocklist | None = None
+        self._rooms: RosterRooms | None = None
         self._pushes = 0
         self.host_type.provide(SubscriptionBook, self)
 
     async def start(self) -> None:
         self._blocklist = self.host_type.find(Blocklist)
+        self._rooms = self.host_type.find(RosterRooms)
 
     def filters(self) -> Iterable[Filter]:
         yield Filter(Direction.OUTGOING, Phase.STATE, self._subscriptions.outgoing, ("presence",))
@@ -140,23 +142,26 @@ class Roster(Module):
     async def on_get(self, iq: IQ) -> domish.Element | None:
         """RFC 6121 2.1.3, 2.6.2."""
         _check_owner(iq)
-        known = iq.payload.getAttribute("ver") if self.config.versioning else None
+        # Rooms have no place in the versions of a roster: with them, all of it is sent each time.
+        known = iq.payload.getAttribute("ver") if self.config.versioning and self._rooms is None else None
         roster = await self._rosters.load(iq.recipient)
         session = iq.context.origin
         if session is not None:
             session.wants_roster = True
         changed = None if known is None else _changed_since(roster, known)
         if changed is None:
-            return self._whole(roster)
+            return await self._whole(roster)
         if changed and session is not None:
             self.clock.callLater(0, self._catch_up, session, changed)  # after the result
         return None
 
-    def _whole(self, roster: AccountRoster) -> domish.Element:
+    async def _whole(self, roster: AccountRoster) -> domish.Element:
         query = domish.Element((NS_ROSTER, "query"))
         if self.config.versioning:
             query["ver"] = str(roster.version)
         query.addRawXml("".join(item.to_xml() for item in roster.listed))
+        for item in () if self._rooms is None else await self._rooms.rostered(roster.account):
+            query.addChild(item)
         return query
 
     def _catch_up(self, session: Session, changed: list[RosterItem]) -> None:

@@ -1,0 +1,210 @@
+"""Rooms in memory while they are in use, and the changes of one room, which come one after the other."""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from secrets import token_urlsafe
+from typing import Final, TypeVar
+
+from twisted.internet.defer import DeferredLock
+from twisted.logger import Logger
+
+from dynxmpp.module import JID, Clock, Unavailable
+from dynxmpp.modules.muc_light.room import Room
+from dynxmpp.modules.muc_light.store import Decide, DecideNew, RoomExists, RoomStore
+
+T = TypeVar("T")
+
+#: Rooms in memory of one host type.
+ROOMS: Final = 50_000
+#: Removals that are finished at a time.
+MANY: Final = 1000
+
+
+def new_version() -> str:
+    """A text that no room has had for a version; 16 characters."""
+    return token_urlsafe(12)
+
+
+class Rooms:
+    """The least recently used are forgotten first, and all after `lifetime_s`.
+
+    What happens to a room on this node happens in turn: it is read, changed, and its members are told in the order of
+    its versions. `RoomStore` does the same among nodes.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        store: RoomStore,
+        server_of: Callable[[str], str],
+        clock: Clock,
+        *,
+        remove_elsewhere: Callable[[str, JID], Awaitable[None]],
+        size: int = ROOMS,
+        lifetime_s: float = float("inf"),
+    ) -> None:
+        """`server_of` gives the domain that a service is below, `remove_elsewhere` removes the archive of a room."""
+        self.store = store
+        self._remove_elsewhere = remove_elsewhere
+        self._server_of = server_of
+        self._clock = clock
+        self._size = size
+        self._lifetime_s = lifetime_s
+        #: Rooms, and until when they may be believed.
+        self._rooms: OrderedDict[JID, tuple[Room, float]] = OrderedDict()
+        self._locks: dict[JID, DeferredLock] = {}
+        #: Rooms that are being read, and of which nothing has been announced meanwhile.
+        self._loading: set[JID] = set()
+
+    # -- reading
+
+    def known(self, jid: JID) -> Room | None:
+        """A room that is in memory; None says nothing."""
+        entry = self._rooms.get(jid)
+        if entry is None:
+            return None
+        room, until = entry
+        if self._clock.seconds() >= until:
+            del self._rooms[jid]
+            return None
+        self._rooms.move_to_end(jid)
+        return room
+
+    async def get(self, jid: JID) -> Room | None:
+        """The room with this address, None if there is none. Raises Unavailable."""
+
+        async def load() -> Room | None:
+            return self.known(jid) or await self._load(jid)
+
+        return self.known(jid) or await self._in_turn(jid, load)
+
+    async def _load(self, jid: JID) -> Room | None:
+        self._loading.add(jid)
+        try:
+            room = await self.store.load(self.server_of(jid), jid)
+            # What another node has changed meanwhile may be missing in it: good enough for now, but not to be kept.
+            if room is not None and jid in self._loading:
+                self._remember(room)
+        finally:
+            self._loading.discard(jid)
+        return room
+
+    def server_of(self, jid: JID) -> str:
+        """The domain that the service of a room is below."""
+        return self._server_of(jid.domain)
+
+    # -- changes
+
+    async def create(self, jid: JID, decide: DecideNew, *, then: Callable[[Room], None]) -> Room:
+        """A new room. Raises store.RoomExists, Unavailable, and what `decide` raises.
+
+        `then` is called before anything else can happen to the room.
+        """
+
+        async def work() -> Room:
+            server = self.server_of(jid)
+            try:
+                room = await self.store.create(server, jid, new_version(), decide)
+            except RoomExists:
+                if not await self.store.is_going(server, jid):
+                    raise
+                await self.finish_removal(server, jid)
+                room = await self.store.create(server, jid, new_version(), decide)
+            self._remember(room)
+            then(room)
+            return room
+
+        return await self._in_turn(jid, work)
+
+    async def change(
+        self, jid: JID, decide: Decide, *, then: Callable[[Room, Room | None], None], server: str | None = None
+    ) -> bool:
+        """Changes a room; False when there is none. Raises Unavailable, and what `decide` raises.
+
+        `then(before, after)` is called before anything else can happen to the room, and only when it has changed; None
+        is a room that has been removed. `server` is needed for a room that is not served now.
+        """
+        place = server or self.server_of(jid)
+
+        async def work() -> bool:
+            try:
+                changed = await self.store.change(place, jid, decide)
+            except BaseException:
+                # It may have been committed, and the answer lost.
+                self.forget(jid)
+                raise
+            if changed is None:
+                self.forget(jid)
+                return False
+            before, after = changed
+            if after is not None:
+                self._remember(after)
+                if after is not before:
+                    then(before, after)
+                return True
+            self.forget(jid)
+            then(before, None)
+            try:
+                await self.finish_removal(place, jid)
+            except Unavailable as problem:  # for its members it is gone; the rest is removed when the server starts
+                self.log.warn("room_removal_unfinished", room=jid.bare, reason=str(problem))
+            return True
+
+        return await self._in_turn(jid, work)
+
+    async def finish_removal(self, server: str, jid: JID) -> None:
+        """Removes what is left of a room that has been removed: what others keep of it, then its row."""
+        await self.store.finish_removal(server, jid, lambda: self._remove_elsewhere(server, jid))
+
+    async def finish_removals(self, is_ours: Callable[[str], bool]) -> None:
+        """As `finish_removal`, for some of those that a crash has interrupted. Raises Unavailable.
+
+        Services that are not ours may have archives where we know of none.
+        """
+        for server, jid in await self.store.going(MANY):
+            if is_ours(jid.domain):
+                await self.finish_removal(server, jid)
+
+    async def _in_turn(self, jid: JID, work: Callable[[], Awaitable[T]]) -> T:
+        lock = self._locks.get(jid)
+        if lock is None:
+            lock = self._locks[jid] = DeferredLock()
+        await lock.acquire()
+        try:
+            return await work()
+        finally:
+            if not lock.waiting:
+                del self._locks[jid]
+            lock.release()
+
+    # -- memory
+
+    def _remember(self, room: Room) -> None:
+        self._rooms[room.jid] = room, self._clock.seconds() + self._lifetime_s
+        self._rooms.move_to_end(room.jid)
+        if len(self._rooms) > self._size:
+            self._rooms.popitem(last=False)
+
+    def forget(self, jid: JID) -> None:
+        """The room is read again when somebody asks for it."""
+        self._rooms.pop(jid, None)
+
+    def forget_all(self) -> None:
+        """What has been announced by other nodes may have been missed."""
+        self._rooms.clear()
+        self._loading.clear()
+
+    def forget_domain(self, domain: str) -> None:
+        """Drops the rooms below a domain."""
+        for jid in [jid for jid in self._rooms if jid.domain.endswith(f".{domain}")]:
+            del self._rooms[jid]
+
+    def announced(self, payload: str) -> None:
+        """Some node has changed a room: `version address`, with no version when it has removed it."""
+        version, _, address = payload.partition(" ")
+        jid = JID.parse(address)
+        self._loading.discard(jid)
+        entry = self._rooms.get(jid)
+        if entry is not None and entry[0].version != version:
+            del self._rooms[jid]
