@@ -17,7 +17,7 @@ from dynxmpp.core.routing_context import RoutingContext
 from dynxmpp.core.session_table import SessionTable
 from dynxmpp.protocol.carbon import RECEIVED, SENT, is_eligible
 from dynxmpp.protocol.delay import Delay, delayed
-from dynxmpp.protocol.stanza_id import STANZA_ID_KEY, stanza_id_by
+from dynxmpp.protocol.stanza_id import stanza_id_by
 from dynxmpp.wire.stanza import Stanza
 
 #: RFC 6121 5.2.2: any other value counts as normal.
@@ -131,9 +131,7 @@ class Delivery:
             context.sent_at = reached.sent_at
         sessions = self._sessions.top(bare)
         if not sessions:
-            host_type: HostType = context.recipient_type
-            if host_type.pipelines.offline["message"] or not stanza.has_child(STANZA_ID_KEY):
-                self.offline(stanza, context)
+            self.offline(stanza, context)
             return
         sent_at = context.sent_at or 0.0
         new = [s for s in sessions if s not in reached and not self._has_copy(s, stanza, context)]
@@ -163,7 +161,9 @@ class Delivery:
         host_type: HostType = context.recipient_type
         recipient = context.recipient
         if not host_type.pipelines.offline["message"]:
-            self._unavailable(stanza, context)
+            # What the account's archive has (XEP-0313) has reached it.
+            if stanza_id_by(stanza, recipient.bare) is None:
+                self._unavailable(stanza, context)
         elif host_type.accounts.known(recipient.domain, recipient.local or ""):
             self._keep(stanza, context)
         else:

@@ -24,6 +24,8 @@ def result(request: Stanza, payload: domish.Element | Stanza | None, sender: str
         attributes["id"] = request.attributes["id"]
     if payload is None:
         return Stanza("iq", attributes)
+    if isinstance(payload, Stanza):
+        return Stanza("iq", attributes, payload.to_bytes(embedded=True), (qualified(payload.uri, payload.name),))
     return Stanza.of_children("iq", attributes, [payload], NS_CLIENT)
 
 

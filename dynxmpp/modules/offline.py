@@ -174,6 +174,8 @@ class Offline(Module):
         account = context.recipient.to_bare()
         count = self._counts.get(account.bare, 0)
         if count >= self._limit(account):
+            if stanza_id_by(stanza, account.bare) is not None:
+                return Stop("kept in the archive")
             # Section 2: the sender learns that the message was not kept.
             raise StanzaError("service-unavailable", text="The recipient's offline queue is full")
         now = self.clock.seconds()

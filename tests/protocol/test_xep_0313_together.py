@@ -7,10 +7,11 @@ from dynxmpp.modules.carbons import Carbons
 from dynxmpp.modules.isolation import DomainIsolation
 from dynxmpp.modules.mam import Mam
 from dynxmpp.modules.mam.ids import to_text
-from dynxmpp.modules.offline import Offline
+from dynxmpp.modules.offline import DEFAULT_MAX_MESSAGES, Offline
 from dynxmpp.modules.presence import Presence
 from tests.fixtures.dialogue import TestSession
 from tests.mam.support import ArchiveTestCase
+from tests.protocol.support import condition
 
 JULIET = "juliet@capulet.example"
 QUERY = "<iq type='set' id='q'><query xmlns='urn:xmpp:mam:2'/></iq>"
@@ -72,6 +73,34 @@ class WithOffline(ArchiveTestCase):
         session, _ = await self.comes()
         await session.asks(QUERY)
         self.assertNotIn(ArchivedCopies, session.slots)
+
+
+    async def test_a_full_queue_is_no_error_for_what_is_in_the_archive(self) -> None:
+        for number in range(DEFAULT_MAX_MESSAGES):
+            self.says(number)
+        await self.settle()
+        await self.host.silence(self.romeo)
+        self.assertEqual(DEFAULT_MAX_MESSAGES, await self.offline())
+        self.assertEqual(DEFAULT_MAX_MESSAGES + 3, len(await self.archived(JULIET)))
+
+
+class WithoutOffline(ArchiveTestCase):
+    """Nobody is there, and nothing is kept but in the archive."""
+
+    async def setUp(self) -> None:
+        await super().setUp()
+        self.juliet.leaves()
+
+    async def test_what_is_archived_does_not_come_back(self) -> None:
+        self.romeo.sends(f"<message to='{JULIET}' type='chat'><body>first</body></message>")
+        await self.settle()
+        await self.host.silence(self.romeo)
+        self.assertEqual(1, len(await self.archived(JULIET)))
+
+    async def test_anything_else_does(self) -> None:
+        for to, hint in ((JULIET, "<no-store xmlns='urn:xmpp:hints'/>"), ("nobody@capulet.example", "")):
+            self.romeo.sends(f"<message to='{to}' type='chat'><body>first</body>{hint}</message>")
+            self.assertEqual("service-unavailable", condition(await self.romeo.receives("message")))
 
 
 class ReadsSeeWrites(ArchiveTestCase):
