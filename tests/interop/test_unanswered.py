@@ -12,7 +12,8 @@ from tests.interop.raw import logs_in, roster_item
 
 
 class Unanswered(TestCase):
-    timeout = 60
+    #: Seconds; the lock is held until the end.
+    timeout = 30
     postgres: ClassVar[ExternalPostgres]
 
     @classmethod
@@ -20,10 +21,10 @@ class Unanswered(TestCase):
         cls.postgres = ExternalPostgres()
         cls.addClassCleanup(cls.postgres.server.stop)
 
-    async def test_the_end_waits_for_a_stanza_some_seconds_only(self) -> None:
+    async def test_the_end_comes(self) -> None:
         self.postgres.fresh_database()
         ports = Ports()
-        config = with_database(self.postgres.connection()).replace("call_timeout = 1000", "call_timeout = 120000")
+        config = with_database(self.postgres.connection()).replace("call_timeout = 1000", "call_timeout = 60000")
         server = server_with(self, config + ports.sections)
         await server.start()
         await create_accounts(self, self.postgres.settings(), ("alice@localhost", "alice"))
@@ -40,5 +41,5 @@ class Unanswered(TestCase):
 
         await until(waits, "the request to wait")
         stopped = Deferred.fromCoroutine(server.stop())
-        await server.event("not_settled")
+        await server.event("server_stopped")
         self.assertEqual(0, await stopped)
