@@ -29,6 +29,7 @@ from dynxmpp.module import (
     CommitTicket,
     Direction,
     Filter,
+    LookupCombiner,
     Migration,
     Module,
     ModuleContext,
@@ -57,13 +58,14 @@ from dynxmpp.wire.parse import parse_stanza
 
 T = TypeVar("T")
 #: A method of a database.
-Call = Callable[[str, Sequence[object]], Awaitable[T]]
 
 _BODY = qualified(NS_CLIENT, "body")
 #: Messages of one account when the access rule says nothing.
 DEFAULT_MAX_MESSAGES = 100
 #: Bytes that are put on a stream at a time; a client that does not keep up with that is cut off by its send queue.
 PAGE_BYTES = 131_072
+#: Accounts whose messages are read in one statement.
+PAGES = 20
 #: Seconds that new messages wait for kept ones that are being handed over.
 ORDER_PATIENCE_S = 3.0
 #: Seconds between two attempts to reach a database that is away.
@@ -89,11 +91,14 @@ ON CONFLICT DO NOTHING
 """
 _COUNT = "SELECT count(*) FROM offline_message WHERE server = %s AND username = %s"
 _FETCH = """
-SELECT uid::text, sent_at, stanza FROM (
-    SELECT *, sum(length(stanza)) OVER (ORDER BY id, uid) AS upto FROM offline_message
-    WHERE server = %s AND username = %s
-) AS waiting
-WHERE upto - length(stanza) < %s ORDER BY id, uid
+SELECT q.n, found.* FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS q (server, username, n)
+CROSS JOIN LATERAL (
+    SELECT uid::text, sent_at, stanza FROM (
+        SELECT *, sum(length(stanza)) OVER (ORDER BY id, uid) AS upto FROM offline_message
+        WHERE server = q.server AND username = q.username
+    ) AS waiting
+    WHERE upto - length(stanza) < {bytes} ORDER BY id, uid
+) AS found
 """
 _DELETE = "DELETE FROM offline_message WHERE server = %s AND username = %s AND uid = ANY(%s::uuid[])"
 _DELETE_DOMAIN = "DELETE FROM offline_message WHERE server = %s"
@@ -137,6 +142,7 @@ class Offline(Module):
     def __init__(self, context: ModuleContext, config: OfflineConfig) -> None:
         super().__init__(context, config)
         self._writer = BatchWriter(context.database, _STORE, clock=context.clock)
+        self._pages = LookupCombiner(context.database, _FETCH.format(bytes=PAGE_BYTES), max_rows=PAGES)
         self._counts: OrderedDict[str, int] = OrderedDict()
         self._handing: dict[str, _Handing] = {}
         self._stopping = False
@@ -243,21 +249,21 @@ class Offline(Module):
         await self._writer.flush()
         owner = (account.domain, account.local)
         while True:
-            rows = await self._insist(self.database.query, _FETCH, (*owner, PAGE_BYTES))
+            rows = await self._insist(lambda: self._pages.lookup(owner))
             target = self._target(session)
             if target is None:
                 return  # gone again; what is left stays where it is
             taken = await self._hand_over(rows, account, target)
             if taken:
-                await self._insist(self.database.execute, _DELETE, (*owner, taken))
+                await self._insist(partial(self.database.execute, _DELETE, (*owner, taken)))
             if len(taken) < len(rows) or not rows:
                 return  # what has not arrived for certain stays
 
-    async def _insist(self, call: Call[T], sql: str, params: Sequence[object]) -> T:
+    async def _insist(self, call: Callable[[], Awaitable[T]]) -> T:
         """Waits for a database that is away: a client that has come must get its messages, and each of them once."""
         while True:
             try:
-                return await call(sql, params)
+                return await call()
             except Unavailable:
                 if self._stopping:
                     raise

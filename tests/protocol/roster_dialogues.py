@@ -42,6 +42,9 @@ class Tap:
             raise Unavailable("away")
         return rows
 
+    def call_soon(self, function: Any) -> None:
+        function()
+
     async def transaction(self, work: Any) -> Any:
         return await self._database.transaction(work)
 

@@ -11,7 +11,7 @@ from twisted.trial.unittest import TestCase
 
 from dynxmpp.core.interfaces import Blocklist
 from dynxmpp.jid import JID
-from dynxmpp.module import Direction, Filter, Module, Phase
+from dynxmpp.module import Direction, Filter, LookupCombiner, Module, Phase
 from dynxmpp.modules.blocking import Blocking, BlockingConfig, forbids
 from dynxmpp.wire.errors import Unavailable
 from dynxmpp.wire.stanza import Stanza
@@ -463,11 +463,12 @@ class Memory(BlockingTestCase):
                 return getattr(outer.db, name)
 
             async def query(self, sql: str, params: Any = ()) -> Any:
-                asked.append(f"{params[1]}@{params[0]}")
+                domains, names = ([item.strip('"') for item in array.strip("{}").split(",")] for array in params)
+                asked.extend(f"{name}@{domain}" for name, domain in zip(names, domains, strict=True))
                 return await query(sql, params)
 
         outer = self
-        module.database = Watched()
+        module._rows._database = Watched()
         return asked
 
     async def message(self, to: str) -> None:
@@ -534,10 +535,10 @@ class Memory(BlockingTestCase):
                 await held
                 return rows
 
-        module.database = Slow()
+        rows, module._rows = module._rows, LookupCombiner(Slow(), module._rows._sql)  # type: ignore[arg-type]
         old = Deferred.fromCoroutine(module.load(self.juliet.jid.to_bare()))
         await db.query("SELECT 1")
-        module.database = db
+        module._rows = rows
         await self.block("romeo@montague.net")
         held.callback(None)
         await old
@@ -548,7 +549,10 @@ class Memory(BlockingTestCase):
             async def query(self, sql: str, params: Any = ()) -> Any:
                 raise Unavailable("away")
 
-        self.module("mod_blocking").database = Away()
+            def call_soon(self, function: Any) -> None:
+                function()
+
+        self.module("mod_blocking")._rows._database = Away()
         cold = self.host.session("cold@capulet.com/x")
         await self.host.slow_lane.when_idle()
         await self.assertFailure(self.host.background.pop(), Unavailable)

@@ -14,7 +14,7 @@ from typing import TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from dynxmpp.module import JID, Database, SessionTable, Unavailable
+from dynxmpp.module import JID, Database, LookupCombiner, SessionTable, Unavailable
 from dynxmpp.modules.roster.items import AccountRoster, RosterItem
 from dynxmpp.protocol.subscription import State
 
@@ -45,12 +45,16 @@ CREATE TABLE rosters (
 )
 """
 
+# OFFSET 0: one look into the index for each, whatever the planner thinks of the number of accounts.
 _LOAD = """
-SELECT v.version, v.removed, r.contact, r.name, r.groups, r.subscription, r.ask, r.listed, r.request, r.version
-FROM (SELECT %s::text AS server, %s::text AS username) AS account
-LEFT JOIN roster_versions AS v USING (server, username)
-LEFT JOIN rosters AS r USING (server, username)
-ORDER BY r.contact
+SELECT q.n, found.* FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS q (server, username, n)
+CROSS JOIN LATERAL (
+    SELECT v.version, v.removed, r.contact, r.name, r.groups, r.subscription, r.ask, r.listed, r.request, r.version
+    FROM (SELECT q.server, q.username) AS account (server, username)
+    LEFT JOIN roster_versions AS v USING (server, username)
+    LEFT JOIN rosters AS r USING (server, username)
+    ORDER BY r.contact OFFSET 0
+) AS found
 """
 
 # A version is the time of the change in milliseconds, or one more than the last: so it grows even over the removal of
@@ -137,6 +141,7 @@ class Rosters:
     def __init__(self, database: Database, sessions: SessionTable, cache_size: int) -> None:
         """`cache_size` bounds the rosters of accounts without sessions."""
         self._database = database
+        self._rows = LookupCombiner(database, _LOAD)
         self._sessions = sessions
         self._cache_size = cache_size
         self._online: dict[str, AccountRoster] = {}
@@ -212,7 +217,7 @@ class Rosters:
                 answer.callback(result)
 
     async def _read(self, account: JID) -> AccountRoster:
-        rows = await self._database.query(_LOAD, (account.domain, account.local))
+        rows = await self._rows.lookup((account.domain, account.local))
         version, removed = rows[0][:2]
         items = [_item(*row[2:]) for row in rows if row[2] is not None]
         return AccountRoster(account.to_bare(), version or 0, removed or 0, items)
