@@ -5,33 +5,25 @@ already, 5 the server cannot be reached, 6 the server failed, 7 the credentials 
 nobody reads the output.
 """
 
-import base64
 import functools
 import json
 import os
-import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, urlencode, urlsplit
+from typing import IO, TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import click
+
+from dynxmpp.cli_api import BROKEN_PIPE, INTERRUPTED, REFUSED, Api, one_line, tell
 
 if TYPE_CHECKING:
     from dynxmpp.jid import JID
 
 DEFAULT_URL: Final = "http://localhost:8088/api"
-#: Seconds until a connection is there, and for the answer to one request: removing a large domain takes its time.
-CONNECT_TIMEOUT_S: Final = 10
-TIMEOUT_S: Final = 300
-PAGE: Final = 1000
-
-REFUSED, USAGE, NOT_FOUND, CONFLICT, UNREACHABLE, FAILED, CREDENTIALS = 1, 2, 3, 4, 5, 6, 7
-#: 128 and the number of the signal, as shells have it: SIGINT, SIGPIPE.
-INTERRUPTED, BROKEN_PIPE = 130, 141
-_STATUSES: Final = {401: CREDENTIALS, 404: NOT_FOUND, 409: CONFLICT}
+JSON_LINES: Final = "application/jsonl"
 
 
 class Console(click.Group):
@@ -58,7 +50,7 @@ class Console(click.Group):
             status = run()
         except click.ClickException as problem:
             if _wants_json(given):
-                _tell(problem.format_message(), problem.exit_code, as_json=True)
+                tell(problem.format_message(), problem.exit_code, as_json=True)
             else:
                 problem.show()
             status = problem.exit_code
@@ -67,7 +59,7 @@ class Console(click.Group):
             if isinstance(abort.__cause__ or abort.__context__, KeyboardInterrupt):
                 status = INTERRUPTED
             else:
-                _tell("not confirmed, nothing was done", status, as_json=_wants_json(given))
+                tell("not confirmed, nothing was done", status, as_json=_wants_json(given))
         sys.exit(status if isinstance(status, int) else 0)
 
     def invoke(self, context: click.Context) -> Any:
@@ -83,158 +75,6 @@ def _wants_json(arguments: list[str]) -> bool:
     """For errors that come before the options are known."""
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     return "--json" in options
-
-
-def _tell(text: str, status: int, *, as_json: bool) -> None:
-    """Says what went wrong: an object on stdout, or a line on stderr."""
-    if as_json:
-        click.echo(json.dumps({"error": text, "status": status}))
-    else:
-        click.echo(f"dynxmpp: {_line(text)}", err=True)
-
-
-def _line(text: str) -> str:
-    """`text` on one line. What a stranger chose, such as a resource, moves no cursor and feigns no other lines."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
-class Api:
-    """The REST API at `url`; what it refuses ends the program with a line on stderr (or a JSON object on stdout)."""
-
-    def __init__(self, url: str, credentials: str | None, as_json: bool) -> None:
-        self._url = url.rstrip("/")
-        self._headers = {"Accept": "application/json"}
-        if credentials is not None:
-            # The server compares bytes of UTF-8 (RFC 7617 2.1); urllib3 would take Latin-1.
-            self._headers["Authorization"] = "Basic " + base64.b64encode(credentials.encode()).decode("ascii")
-        self.as_json = as_json
-
-    @functools.cached_property
-    def _pool(self) -> Any:
-        import urllib3
-
-        # A request that changes something is not repeated behind the operator's back, nor sent elsewhere.
-        timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=TIMEOUT_S)
-        return urllib3.PoolManager(retries=False, timeout=timeout)
-
-    def call(self, method: str, *path: str, body: Mapping[str, object] | None = None, **query: object) -> Any:
-        """The JSON of the answer, None for an empty one."""
-        from urllib3.exceptions import HTTPError
-
-        headers, data = self._headers, None
-        if body is not None:
-            headers = {**headers, "Content-Type": "application/json"}
-            data = json.dumps(body).encode()
-        url = "/".join([self._url, *(_segment(part) for part in path)])
-        fields = urlencode({key: str(value) for key, value in query.items() if value is not None})
-        try:
-            answer = self._pool.request(
-                method, f"{url}?{fields}" if fields else url, body=data, headers=headers, redirect=False
-            )
-        except HTTPError as problem:
-            raise self._unanswered(problem) from None
-        if answer.status >= 300:
-            raise self.failure(*self._refusal(answer.status, answer.data))
-        try:
-            return json.loads(answer.data) if answer.data else None
-        except ValueError:
-            raise self._nonsense() from None
-
-    def _unanswered(self, problem: Exception) -> SystemExit:
-        from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, SSLError
-
-        reached = not isinstance(problem, ConnectTimeoutError | NewConnectionError | SSLError)
-        what = "no answer from" if reached else "cannot reach"
-        return self.failure(UNREACHABLE, f"{what} {self._url}: {_reason(problem)}")
-
-    def _nonsense(self) -> SystemExit:
-        return self.failure(FAILED, f"what {self._url} answered is not from the REST API")
-
-    def _refusal(self, status: int, data: bytes) -> tuple[int, str]:
-        try:
-            parsed = json.loads(data)
-            text = str(parsed["what"] if isinstance(parsed, dict) else parsed)
-        except (ValueError, KeyError):
-            if status == 404:  # of the API itself a missing thing has a reason: this is a path that nothing serves
-                return UNREACHABLE, f"no REST API at {self._url}"
-            text = "credentials missing or wrong" if status == 401 else f"HTTP status {status}"
-        if status == 403 and text.startswith("basic auth "):
-            return CREDENTIALS, text
-        return _STATUSES.get(status, FAILED if status >= 500 else REFUSED), text
-
-    def failure(self, status: int, text: str) -> SystemExit:
-        """Says what went wrong; what is returned is to be raised."""
-        _tell(text, status, as_json=self.as_json)
-        return SystemExit(status)
-
-    def ask(self, *path: str) -> dict[str, Any]:
-        """The object that is at a path."""
-        answer = self.call("GET", *path)
-        if not isinstance(answer, dict):
-            raise self._nonsense()
-        return answer
-
-    def pages(self, *path: str, key: str, entry: type, limit: int | None, **query: Any) -> Iterator[Any]:
-        """The entries of a list, each an `entry`, over as many requests as it takes."""
-        return islice(self._pages(*path, key=key, entry=entry, limit=limit, **query), limit)
-
-    def _pages(self, *path: str, key: str, entry: type, limit: int | None, **query: Any) -> Iterator[Any]:
-        after: str | None = None
-        left = limit
-        while left is None or left > 0:
-            answer = self.call("GET", *path, after=after, limit=PAGE if left is None else min(PAGE, left), **query)
-            match answer:
-                case {"next": None | str() as following} if isinstance(answer.get(key), list):
-                    entries: list[Any] = answer[key]
-                case _:
-                    raise self._nonsense()
-            # A page that leads to itself would be asked for for ever.
-            if not all(isinstance(one, entry) for one in entries) or (following is not None and following == after):
-                raise self._nonsense()
-            yield from entries
-            after = following
-            if after is None:
-                return
-            left = None if left is None else left - len(entries)
-
-    def done(self, text: str, **fields: object) -> None:
-        """Says that something was done."""
-        click.echo(json.dumps(fields) if self.as_json else text)
-
-    def table(self, columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> None:
-        """Shows rows: JSON, a table for a terminal, or columns with tabs for a pipe."""
-        if self.as_json:
-            click.echo(json.dumps(list(rows)))
-        elif not sys.stdout.isatty():
-            for row in rows:
-                click.echo("\t".join(_shown(row.get(column)) for column in columns))
-        else:
-            from rich.console import Console as Terminal
-            from rich.table import Table
-            from rich.text import Text
-
-            table = Table()
-            for column in columns:
-                table.add_column(column, overflow="fold")
-            for row in rows:  # as Text: brackets in a name are no markup
-                table.add_row(*(Text(_shown(row.get(column))) for column in columns))
-            Terminal(highlight=False).print(table)
-
-
-def _shown(value: object) -> str:
-    if value is None:
-        return "-"
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else _line(str(value))
-
-
-def _segment(part: str) -> str:
-    """A name as a segment of a path. The names `.` and `..` would be taken for steps in it (RFC 3986 5.2.4)."""
-    return part.replace(".", "%2E") if part in (".", "..") else quote(part, safe="")
-
-
-def _reason(problem: Exception) -> str:
-    """The innermost cause, without the object of urllib3 that it happened to."""
-    return re.sub(r"^(?:<[^>]*>|\w+\(host=[^)]*\)): ", "", str(getattr(problem, "reason", problem)))
 
 
 def _jid(value: str) -> "JID":
@@ -474,6 +314,47 @@ def account_unregister(api: Api, jid: tuple[str, str], yes: bool) -> None:
     api.done(f"{username}@{domain_name}: removed", jid=f"{username}@{domain_name}")
 
 
+@account.command("data")
+@_commands
+@click.argument("jid", callback=_account)
+@click.option(
+    "--output", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Instead of standard output."
+)
+def account_data(api: Api, jid: tuple[str, str], output: Path | None) -> None:
+    """Hand out what is stored of an account: a line of JSON for each row."""
+    domain_name, username = jid
+    path = ("users", domain_name, username, "personal-data")
+    if output is None:
+        api.download(*path, media_type=JSON_LINES, out=sys.stdout.buffer)
+        return
+    try:
+        with _whole_file(output) as out:
+            api.download(*path, media_type=JSON_LINES, out=out)
+    except OSError as problem:
+        raise api.failure(REFUSED, f"{output}: {problem.strerror}") from None
+    api.done(f"{username}@{domain_name}: written to {output}", jid=f"{username}@{domain_name}", file=str(output))
+
+
+@contextmanager
+def _whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A new file, for its owner only, that takes its name once all is in it; a device or a pipe as it is."""
+    from tempfile import NamedTemporaryFile
+
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        with path.open("wb") as out:
+            yield out
+        return
+    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as new:
+        try:
+            yield new.file
+            new.file.flush()
+            os.replace(new.name, path)
+        except BaseException:
+            os.unlink(new.name)
+            raise
+
+
 @account.command("list")
 @_commands
 @click.argument("name", metavar="DOMAIN", callback=_domain)
@@ -537,9 +418,9 @@ def check(config: Path, as_json: bool) -> None:
         click.echo(json.dumps({"valid": not problems, "problems": problems, "warnings": warnings}))
     else:
         for line in problems:
-            click.echo(_line(line), err=True)
+            click.echo(one_line(line), err=True)
         for line in warnings:
-            click.echo(_line(f"{config}: warning: {line}"), err=True)
+            click.echo(one_line(f"{config}: warning: {line}"), err=True)
         if not problems:
-            click.echo(_line(f"{config}: valid"))
+            click.echo(one_line(f"{config}: valid"))
     sys.exit(REFUSED if problems else 0)

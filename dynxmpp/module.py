@@ -8,7 +8,7 @@ of the configuration (`config_model`). What is declared here is all that the ser
 Any other wokkel handler can be a module too: see `WokkelModule`.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeVar
 
@@ -30,6 +30,7 @@ from dynxmpp.core.session_table import SessionTable
 from dynxmpp.db.batch import BatchWriter
 from dynxmpp.db.lookup import LookupCombiner
 from dynxmpp.db.migrations import Migration
+from dynxmpp.domains.personal_data import PersonalTable, read_stored
 from dynxmpp.jid import JID, InvalidJID
 from dynxmpp.metrics import Metrics
 from dynxmpp.wire.errors import StanzaError, StreamError, Unavailable
@@ -51,6 +52,7 @@ __all__ = [
     "Migration",
     "Module",
     "ModuleContext",
+    "PersonalTable",
     "Phase",
     "RoutingContext",
     "Section",
@@ -187,6 +189,8 @@ class Module(XMPPHandler):
     #: Tables without the domain in each row: `remove_domain` and `remove_account` delete from them themselves.
     removed_here: ClassVar[tuple[str, ...]] = ()
     migrations: ClassVar[tuple[Migration, ...]] = ()
+    #: Columns of `stored` that let whoever knows them log in: they are not handed out with an account's data.
+    secret_columns: ClassVar[frozenset[str]] = frozenset({"credential", "password", "token"})
 
     def __init__(self, context: ModuleContext, config: Any) -> None:
         """`config` is an instance of `config_model`."""
@@ -235,6 +239,14 @@ class Module(XMPPHandler):
 
     async def remove_account(self, account: JID) -> None:
         """Forgets an account in memory; its rows in `stored` are removed by others."""
+
+    async def personal_data(self, account: JID) -> Sequence[PersonalTable]:
+        """What is kept of an account, for its owner to have: its rows in `stored`, and what a module adds to them.
+
+        Raises Unavailable.
+        """
+        tables = [stored for stored in self.stored if stored.user is not None]
+        return [await read_stored(self.database, stored, account, self.secret_columns) for stored in tables]
 
     def receive(self, stanza: Stanza, context: RoutingContext) -> Awaitable[None] | None:
         """A stanza for the module's subdomain that none of its IQ handlers answers.

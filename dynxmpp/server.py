@@ -261,7 +261,9 @@ class Server(MultiService):
     def _listen(self) -> None:
         """Opens the ports of the configuration. Raises CannotListenError, TLSConfigError."""
         assert self.domain_service is not None
-        administration = Administration(self.domain_service, self.domains, self.sessions, self._remove_account)
+        administration = Administration(
+            self.domain_service, self.domains, self.sessions, self._remove_account, tuple(self.host_types.values())
+        )
         self.listeners = Listeners(
             self.config,
             self.reactor,

@@ -23,6 +23,7 @@ EXPORTS = [
     "Migration",
     "Module",
     "ModuleContext",
+    "PersonalTable",
     "Phase",
     "RoutingContext",
     "Section",

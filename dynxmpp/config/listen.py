@@ -191,10 +191,10 @@ class DomainHandler(ApiHandler):
 
 @section
 class AdminApiHandler(ApiHandler):
-    """[[listen.http.handlers.mongoose_admin_api]]: domains, accounts and sessions, in the dialect of 6.0 to 6.5."""
+    """[[listen.http.handlers.mongoose_admin_api]]: domains, accounts, sessions, rooms; the dialect of 6.0 to 6.5."""
 
     handlers: tuple[str, ...] = option(
-        default=("domain", "users", "sessions"),
+        default=("domain", "users", "sessions", "muc_light"),
         check=(
             non_empty,
             each(
@@ -202,11 +202,11 @@ class AdminApiHandler(ApiHandler):
                     "domain",
                     "users",
                     "sessions",
+                    "muc_light",
                     unavailable=(
                         "contacts",
                         "messages",
                         "stanzas",
-                        "muc_light",
                         "muc",
                         "inbox",
                         "metrics",

@@ -26,13 +26,22 @@ from dynxmpp.rest.errors import (
     BodyTooLarge,
     EmptyBody,
     InternalFault,
+    InvalidAddress,
     InvalidJson,
     InvalidResource,
+    InvalidRoomName,
     InvalidUsername,
     MissingField,
     NoCredentials,
+    NoRooms,
+    NoSuchMember,
+    NoSuchRoom,
     NoSuchSession,
     NotAcceptable,
+    NotAMember,
+    RoomExists,
+    RoomForbidden,
+    RoomRefused,
     UnexpectedCredentials,
     UnsupportedMediaType,
     WrongCredentials,
@@ -44,7 +53,10 @@ __all__ = ["FIVE", "SIX", "Dialect", "ErrorAnswer"]
 
 @dataclass(frozen=True, slots=True)
 class ErrorAnswer:
-    """A status, and a text unless the body is empty. `{0}` in the text is the exception's first argument."""
+    """A status, and a text unless the body is empty. `{0}` in the text is the exception's first argument.
+
+    The text `{0}` alone can be any.
+    """
 
     status: int
     text: str | None = None
@@ -108,6 +120,15 @@ FIVE: Final = Dialect(
         TooManyAccounts: ErrorAnswer(403, "too many users in the domain"),
         NotSupported: ErrorAnswer(403, "not supported by the domain's auth methods"),
         NoSuchSession: ErrorAnswer(404, "session not found"),
+        InvalidRoomName: ErrorAnswer(400, "invalid room name"),
+        InvalidAddress: ErrorAnswer(400, "invalid {0} JID"),
+        NoRooms: ErrorAnswer(404, "MUC Light server not found"),
+        NoSuchRoom: ErrorAnswer(404, "room not found"),
+        RoomExists: ErrorAnswer(409, "room already exists"),
+        RoomRefused: ErrorAnswer(400, "{0}"),
+        RoomForbidden: ErrorAnswer(403, "not allowed"),
+        NotAMember: ErrorAnswer(403, "user does not occupy this room"),
+        NoSuchMember: ErrorAnswer(404, "user does not occupy this room"),
         Unavailable: ErrorAnswer(500, "database error"),
         psycopg2.Error: ErrorAnswer(500, "database error"),
         InternalFault: ErrorAnswer(500, "internal error"),
@@ -149,6 +170,15 @@ SIX: Final = Dialect(
         TooManyAccounts: ErrorAnswer(403, "Too many users in the domain"),
         NotSupported: ErrorAnswer(403, "Not supported by the domain's auth methods"),
         NoSuchSession: ErrorAnswer(404, "Given session does not exist"),
+        InvalidRoomName: ErrorAnswer(400, "Invalid room name"),
+        InvalidAddress: ErrorAnswer(400, "Invalid {0} JID"),
+        NoRooms: ErrorAnswer(404, "MUC Light server not found"),
+        NoSuchRoom: ErrorAnswer(404, "Room not found"),
+        RoomExists: ErrorAnswer(409, "Room already exists"),
+        RoomRefused: ErrorAnswer(400, "{0}"),
+        RoomForbidden: ErrorAnswer(403, "Not allowed"),
+        NotAMember: ErrorAnswer(403, "Given user does not occupy this room"),
+        NoSuchMember: ErrorAnswer(404, "Given user does not occupy this room"),
         Unavailable: ErrorAnswer(500),
         psycopg2.Error: ErrorAnswer(500),
         InternalFault: ErrorAnswer(500),

@@ -1,18 +1,29 @@
 """What can be wrong with a request, before anything is asked of the server. Texts and statuses are the dialect's."""
 
+from typing import Final
+
 __all__ = [
     "BadParameter",
     "BodyTooLarge",
     "EmptyBody",
     "InternalFault",
+    "InvalidAddress",
     "InvalidJson",
     "InvalidResource",
+    "InvalidRoomName",
     "InvalidUsername",
     "MissingField",
     "NoCredentials",
+    "NoRooms",
+    "NoSuchMember",
+    "NoSuchRoom",
     "NoSuchSession",
+    "NotAMember",
     "NotAcceptable",
     "RequestError",
+    "RoomExists",
+    "RoomForbidden",
+    "RoomRefused",
     "UnexpectedCredentials",
     "UnsupportedMediaType",
     "WrongCredentials",
@@ -44,7 +55,7 @@ class UnsupportedMediaType(RequestError):
 
 
 class NotAcceptable(RequestError):
-    """The client does not want application/json."""
+    """The client does not want what the answer would be: application/json, or JSON lines."""
 
 
 class EmptyBody(RequestError):
@@ -73,6 +84,44 @@ class InvalidResource(RequestError):
 
 class NoSuchSession(RequestError):
     """No session with this address is on this node."""
+
+
+class InvalidRoomName(RequestError):
+    """The name of a room cannot be one."""
+
+
+class InvalidAddress(RequestError):
+    """A text is no address of an account. The argument is one of `KINDS`."""
+
+    KINDS: Final = ("owner", "member", "sender", "recipient", "user")
+
+
+class NoRooms(RequestError):
+    """The domain has no MUC Light."""
+
+
+class NoSuchRoom(RequestError):
+    """There is no room with this name."""
+
+
+class RoomExists(RequestError):
+    """There is a room with this name already."""
+
+
+class RoomRefused(RequestError):
+    """What is wanted cannot become of a room. The argument is the reason, as members are told it."""
+
+
+class RoomForbidden(RequestError):
+    """A member lacks the right to do what is asked in his name."""
+
+
+class NotAMember(RequestError):
+    """Somebody in whose name something is asked is not in the room."""
+
+
+class NoSuchMember(RequestError):
+    """The user that the path names is not in the room."""
 
 
 class InternalFault(Exception):

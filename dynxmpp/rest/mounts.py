@@ -12,6 +12,7 @@ from dynxmpp.jid import JID
 from dynxmpp.rest.dialect import FIVE, SIX
 from dynxmpp.rest.domains import DomainsApi
 from dynxmpp.rest.domains_v6 import DomainsV6Api
+from dynxmpp.rest.rooms import RoomsApi
 from dynxmpp.rest.sessions import SessionsApi
 from dynxmpp.rest.site import Mount
 from dynxmpp.rest.users import UsersApi
@@ -21,23 +22,28 @@ __all__ = ["Administration"]
 
 @dataclass(frozen=True)
 class Administration:
-    """What can be administered, and the mounts that do it. `remove_account` is DomainRemover.remove_account."""
+    """What can be administered, and the mounts that do it. `remove_account` is DomainRemover.remove_account.
+
+    `host_types`: all of this node, whose modules are asked for the personal data of an account.
+    """
 
     service: DomainService
     table: DomainTable[HostType]
     sessions: SessionTable
     remove_account: Callable[[JID], Awaitable[None]]
+    host_types: Iterable[HostType] = ()
 
     def mount(self, handler: DomainHandler | AdminApiHandler) -> Mount:
         """One handler section."""
-        users = UsersApi(self.table, self.sessions, remove_account=self.remove_account)
+        users = UsersApi(self.table, self.sessions, remove_account=self.remove_account, host_types=self.host_types)
         sessions = SessionsApi(self.table, self.sessions)
+        rooms = RoomsApi(self.table)
         apis: list[object] = []
         if isinstance(handler, AdminApiHandler):
-            known = {"domain": DomainsV6Api(self.service), "users": users, "sessions": sessions}
+            known = {"domain": DomainsV6Api(self.service), "users": users, "sessions": sessions, "muc_light": rooms}
             apis = [api for name, api in known.items() if name in handler.handlers]
         else:
-            apis = [DomainsApi(self.service), users, sessions]
+            apis = [DomainsApi(self.service), users, sessions, rooms]
         return Mount(
             SIX if isinstance(handler, AdminApiHandler) else FIVE,
             host=handler.host,

@@ -10,8 +10,10 @@ from dynxmpp.rest.errors import (
     BodyTooLarge,
     EmptyBody,
     InternalFault,
+    InvalidAddress,
     InvalidJson,
     InvalidResource,
+    InvalidRoomName,
     InvalidUsername,
     MissingField,
     NoCredentials,
@@ -42,14 +44,27 @@ _VARIABLES: Final[dict[str, tuple[str, Schema, type[Exception]]]] = {
         {"type": "string", "minLength": 1, "format": "xmpp-resourcepart", "examples": ["phone"]},
         InvalidResource,
     ),
+    "room": (
+        "The name of a room: the part of its address before the @, in any spelling.",
+        {"type": "string", "minLength": 1, "format": "xmpp-localpart", "examples": ["lobby"]},
+        InvalidRoomName,
+    ),
+    "user": (
+        "The bare address of an account, which may be at another domain.",
+        {"type": "string", "minLength": 1, "format": "xmpp-account", "examples": ["alice@example.org"]},
+        InvalidAddress,
+    ),
 }
+
+#: The text of an error that can have any.
+_ANY_TEXT: Final = "{0}"
 
 _STATUS_TEXTS: Final = {
     400: "The request is wrong.",
     401: "The credentials are missing, wrong, or not asked for.",
     403: "Refused.",
     404: "There is no such thing.",
-    406: "Only application/json can be had.",
+    406: "Only {media_type} can be had.",
     409: "The name is taken.",
     413: "The body is too large.",
     415: "The body must be application/json.",
@@ -96,7 +111,7 @@ def document(operations: Iterable[Operation], dialect: Dialect, *, path: str, ve
         "info": {
             "title": "dynxmpp administration",
             "version": version,
-            "description": f"Domains, accounts and sessions. Errors are told as {dialect.name} does it.",
+            "description": f"Domains, accounts, sessions and rooms. Errors are told as {dialect.name} does it.",
         },
         "servers": [{"url": path or "/"}],
         "paths": paths,
@@ -124,7 +139,7 @@ def _operation(described: Operation, dialect: Dialect, variables: list[str], pro
         result["requestBody"] = {"required": True, "content": {"application/json": {"schema": described.body}}}
     success: Schema = {"description": "Done."}
     if described.answer is not None:
-        success["content"] = {"application/json": {"schema": described.answer}}
+        success["content"] = {described.media_type: {"schema": described.answer}}
     if described.success == 201:
         success["headers"] = {"Location": {"description": "Where it is now.", "schema": {"type": "string"}}}
     responses: Schema = {str(described.success): success}
@@ -169,10 +184,12 @@ def _errors(errors: list[type[Exception]], described: Operation, dialect: Dialec
             texts[answer.status] += _spelt_out(error, answer.text, described)
     responses: Schema = {}
     for status, found in sorted(texts.items()):
-        response: Schema = {"description": _STATUS_TEXTS[status]}
+        response: Schema = {"description": _STATUS_TEXTS[status].format(media_type=described.media_type)}
         if found:
-            schema = dialect.error_schema({"type": "string", "enum": sorted(set(found))})
-            response["content"] = {"application/json": {"schema": schema}}
+            text: Schema = {"type": "string"}
+            if _ANY_TEXT not in found:
+                text["enum"] = sorted(set(found))
+            response["content"] = {"application/json": {"schema": dialect.error_schema(text)}}
         if status == 401 and dialect.challenge is not None:
             response["headers"] = {"WWW-Authenticate": {"schema": {"type": "string", "const": dialect.challenge}}}
         responses[str(status)] = response
@@ -181,7 +198,9 @@ def _errors(errors: list[type[Exception]], described: Operation, dialect: Dialec
 
 def _spelt_out(error: type[Exception], text: str, described: Operation) -> list[str]:
     if error is MissingField and described.body is not None:
-        return [text.format(name) for name in described.body["properties"]]
+        return [text.format(name) for name in described.body.get("properties", ())]
+    if error is InvalidAddress:
+        return [text.format(kind) for kind in InvalidAddress.KINDS]
     if error is BadParameter:
         return [text.format(parameter.name) for parameter in described.query]
     return [text]

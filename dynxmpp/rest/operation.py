@@ -5,27 +5,45 @@ async def insert(self, call: Call) -> Reply: ...
 """
 
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from dynxmpp.domains.errors import InvalidDomain
 from dynxmpp.domains.service import prepare_name
-from dynxmpp.jid import InvalidJID, prepare_local, prepare_resource
+from dynxmpp.jid import JID, InvalidJID, prepare_local, prepare_resource
 from dynxmpp.rest.errors import (
     BadParameter,
     EmptyBody,
+    InvalidAddress,
     InvalidJson,
     InvalidResource,
+    InvalidRoomName,
     InvalidUsername,
     MissingField,
 )
 
-__all__ = ["Call", "Handler", "Operation", "Parameter", "Reply", "object_schema", "operation", "operations_of"]
+__all__ = [
+    "JSON",
+    "JSON_LINES",
+    "Call",
+    "Handler",
+    "Operation",
+    "Parameter",
+    "Reply",
+    "object_schema",
+    "operation",
+    "operations_of",
+]
 
 Schema = dict[str, Any]
+T = TypeVar("T")
 M = TypeVar("M", bound=Callable[..., Any])
+
+JSON: Final = "application/json"
+#: A JSON value on each line.
+JSON_LINES: Final = "application/jsonl"
 
 DEFAULT_LIMIT: Final = 100
 MAX_LIMIT: Final = 1000
@@ -51,7 +69,10 @@ PREFIX: Final = Parameter("prefix", "Only names that begin with this.", {"type":
 
 @dataclass(frozen=True)
 class Operation:
-    """What a method of a resource takes and answers. Errors that any request may meet are not listed in `raises`."""
+    """What a method of a resource takes and answers. Errors that any request may meet are not listed in `raises`.
+
+    `media_type` is that of the answer; with JSON_LINES `answer` is the schema of a line.
+    """
 
     method: str
     path: str
@@ -63,6 +84,7 @@ class Operation:
     raises: tuple[type[Exception], ...] = ()
     description: str = ""
     also: Mapping[int, str] = field(default_factory=dict)
+    media_type: str = JSON
 
     @property
     def checks_content_type(self) -> bool:
@@ -72,11 +94,16 @@ class Operation:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a handler answers; no body for None."""
+    """What a handler answers; no body for None.
+
+    With `chunks` they are the body, sent as they come and in the operation's media type. What is raised before the
+    first of them is answered as any other error; after that it cuts the connection.
+    """
 
     status: int
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    chunks: AsyncGenerator[bytes, None] | None = None
 
 
 class Call:
@@ -106,11 +133,19 @@ class Call:
         except InvalidJID as error:
             raise InvalidResource from error
 
-    def _variable(self, name: str, error_class: type[Exception]) -> str:
+    def room(self) -> str:
+        """Prepared. Raises InvalidRoomName."""
+        return prepared_room(self._variable("room", InvalidRoomName))
+
+    def user(self) -> JID:
+        """The address of an account, bare. Raises InvalidAddress."""
+        return account_address(self._variable("user", InvalidAddress, "user"), "user")
+
+    def _variable(self, name: str, error_class: type[Exception], *arguments: str) -> str:
         try:
             return unquote_to_bytes(self._path[name]).decode("utf-8")
         except UnicodeDecodeError as error:
-            raise error_class from error
+            raise error_class(*arguments) from error
 
     # -- the query
 
@@ -150,6 +185,20 @@ class Call:
         if not isinstance(value, str):
             raise MissingField(name)
         return value
+
+    def optional(self, name: str, type_: type[T]) -> T | None:
+        """A member that must be of this type if it is given."""
+        body = self._body()
+        if name not in body:
+            return None
+        value = body[name]
+        if not isinstance(value, type_):
+            raise MissingField(name)
+        return value
+
+    def whole_body(self) -> Mapping[str, Any]:
+        """All members, where their names are not fixed. Raises EmptyBody, InvalidJson."""
+        return self._body()
 
     def flag(self, name: str, default: bool | None = None) -> bool:
         """A member that must be a boolean; `default` if that is given and the member is not."""
@@ -197,6 +246,25 @@ def prepared_username(text: str) -> str:
         return prepare_local(text)
     except InvalidJID as error:
         raise InvalidUsername from error
+
+
+def prepared_room(text: str) -> str:
+    """Raises InvalidRoomName."""
+    try:
+        return prepare_local(text)
+    except InvalidJID as error:
+        raise InvalidRoomName from error
+
+
+def account_address(text: str, kind: str) -> JID:
+    """The bare address that `text` spells; one with a resource will do. Raises InvalidAddress with `kind`."""
+    try:
+        jid = JID.parse(text)
+    except InvalidJID as error:
+        raise InvalidAddress(kind) from error
+    if jid.local is None:
+        raise InvalidAddress(kind)
+    return jid.to_bare()
 
 
 Handler = Callable[[Call], Awaitable[Reply]]

@@ -8,7 +8,6 @@ path.
 import base64
 import binascii
 import hmac
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -20,7 +19,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource, getChildForRequest
-from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.server import NOT_DONE_YET, Site
 from werkzeug.exceptions import HTTPException
 from zope.interface import implementer
 
@@ -36,14 +35,14 @@ from dynxmpp.rest.errors import (
     WrongCredentials,
 )
 from dynxmpp.rest.openapi import OpenApi
-from dynxmpp.rest.operation import Call, Handler, Operation, Reply, operations_of
+from dynxmpp.rest.operation import JSON, Call, Handler, Operation, Reply, operations_of
+from dynxmpp.rest.request import AdminRequest
+from dynxmpp.rest.streaming import send
 
 __all__ = ["ANY_HOST", "MAX_BODY_BYTES", "AdminSite", "Attachment", "Mount"]
 
 ANY_HOST: Final = "_"
 MAX_BODY_BYTES: Final = 64 * 1024
-#: Of a body that is too large this much more is read, to be answered with 413; then the connection is closed.
-_PATIENCE: Final = 16
 _IDLE_TIMEOUT_S: Final = 60
 
 log = Logger()
@@ -93,7 +92,7 @@ class Mount:
         for path in self.resources:
             rule = path.replace("{", "<").replace("}", ">")
 
-            def dispatch(request: "AdminRequest", path: str = path, **variables: str) -> Any:
+            def dispatch(request: AdminRequest, path: str = path, **variables: str) -> Any:
                 return self._dispatch(request, path, variables)
 
             app.route(rule, endpoint=path)(dispatch)
@@ -111,12 +110,15 @@ class Mount:
         except HTTPException:
             return None
 
-    def answer(self, request: "AdminRequest", found: tuple[str, Mapping[str, Any]]) -> Deferred[None]:
-        """Does what the request asks for and writes the answer. What was begun goes on when the client leaves."""
+    def answer(self, request: AdminRequest, found: tuple[str, Mapping[str, Any]]) -> Deferred[None]:
+        """Does what the request asks for and writes the answer.
+
+        What was begun goes on when the client leaves, other than an answer that comes in chunks.
+        """
         endpoint, variables = found
         return maybeDeferred(cast("Any", self._klein.execute_endpoint), endpoint, request, **variables)
 
-    async def _dispatch(self, request: "AdminRequest", path: str, variables: Mapping[str, str]) -> None:
+    async def _dispatch(self, request: AdminRequest, path: str, variables: Mapping[str, str]) -> None:
         methods = self.resources[path]
         method = request.method.decode("ascii", "replace")
         allowed = [*methods, *(["OPTIONS"] if self.dialect.has_options else [])]
@@ -125,14 +127,19 @@ class Mount:
             return
         try:
             reply = await self._reply(request, method, methods, variables, allowed)
+            first = None if reply.chunks is None else await anext(reply.chunks, None)
         except Exception as error:  # noqa: BLE001 - border: whatever a handler raises becomes an answer
             self._refuse(request, error, path)
             return
-        request.answer(reply.status, reply.body, reply.headers)
+        if reply.chunks is None:
+            request.answer(reply.status, reply.body, reply.headers)
+        else:
+            request.begin(reply.status, {"Content-Type": methods[method][0].media_type, **reply.headers})
+            await send(request, first, reply.chunks)
 
     async def _reply(
         self,
-        request: "AdminRequest",
+        request: AdminRequest,
         method: str,
         methods: Mapping[str, tuple[Operation, Handler]],
         variables: Mapping[str, str],
@@ -170,7 +177,7 @@ class Mount:
         if not self._credentials.fit(username, password):
             raise WrongCredentials
 
-    def _refuse(self, request: "AdminRequest", error: Exception, path: str) -> None:
+    def _refuse(self, request: AdminRequest, error: Exception, path: str) -> None:
         answer: ErrorAnswer = self.dialect.answer(type(error))
         if answer is self.dialect.errors[InternalFault]:
             log.failure("rest_handler_failed", failure=Failure(error), method=request.method.decode(), path=path)
@@ -190,56 +197,6 @@ class Attachment:
     host: str
     path: str
     resource: IResource
-
-
-class AdminRequest(Request):
-    """A request whose body is bounded while it comes in."""
-
-    defaultContentType = None  # an empty answer has no type
-    site: "AdminSite"
-
-    def gotLength(self, length: int | None) -> None:
-        super().gotLength(0)  # in memory: it is never larger than the bound
-        self._received = 0
-
-    def handleContentChunk(self, data: bytes) -> None:
-        channel: Any = self.channel  # `self.site` is there once the whole request is
-        limit = channel.site.max_body_bytes
-        self._received += len(data)
-        if self._received <= limit:
-            super().handleContentChunk(data)
-        elif self._received > _PATIENCE * limit:
-            channel.loseConnection()
-
-    @property
-    def too_large(self) -> bool:
-        return self._received > self.site.max_body_bytes
-
-    def header(self, name: bytes) -> str | None:
-        """The last header of this name. Strangers may put any bytes there, so they are not taken for UTF-8."""
-        values = self.requestHeaders.getRawHeaders(name)
-        return values[-1].decode("latin-1") if values else None
-
-    def body(self) -> bytes:
-        content: Any = self.content
-        data: bytes = content.read()
-        return data
-
-    def answer(self, status: int, body: Any = None, headers: Mapping[str, str] | None = None) -> None:
-        """Writes the whole answer, if there is still somebody to read it."""
-        if self.finished or self._disconnected:
-            return
-        data = b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
-        self.setResponseCode(status)
-        self.setHeader("Server", self.site.server_name)
-        if body is not None:
-            self.setHeader("Content-Type", "application/json")
-        if status != 204:
-            self.setHeader("Content-Length", str(len(data)))
-        for name, value in (headers or {}).items():
-            self.setHeader(name, value)
-        self.write(data)
-        self.finish()
 
 
 @implementer(IResource)
@@ -330,20 +287,20 @@ def _check_types(request: AdminRequest, operation: Operation) -> None:
     """Raises UnsupportedMediaType, NotAcceptable."""
     if operation.checks_content_type:
         given = (request.header(b"Content-Type") or "").partition(";")[0].strip().lower()
-        if given != "application/json":
+        if given != JSON:
             raise UnsupportedMediaType
-    if operation.method == "GET" and not accepts_json(request.header(b"Accept")):
+    if operation.method == "GET" and not accepts_json(request.header(b"Accept"), operation.media_type):
         raise NotAcceptable
 
 
-def accepts_json(header: str | None) -> bool:
-    """Whether an Accept header (RFC 9110 12.5.1) leaves application/json; the most specific range decides."""
+def accepts_json(header: str | None, media_type: str = JSON) -> bool:
+    """Whether an Accept header (RFC 9110 12.5.1) leaves a type of application/; the most specific range decides."""
     if header is None or not header.strip():
         return True
     best: tuple[int, bool] = (-1, False)
     for entry in header.split(","):
         media, *parameters = [part.strip().lower() for part in entry.split(";")]
-        rank = {"*/*": 0, "application/*": 1, "application/json": 2}.get(media)
+        rank = {"*/*": 0, "application/*": 1, media_type: 2}.get(media)
         if rank is not None:
             best = max(best, (rank, not any(_is_zero(parameter) for parameter in parameters)))
     return best[1]

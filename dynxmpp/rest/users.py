@@ -1,6 +1,6 @@
 """Accounts of the domains that this node serves, static ones included."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, Protocol, cast
 from urllib.parse import quote
 
@@ -22,6 +22,7 @@ from dynxmpp.rest.domains import list_schema, next_of
 from dynxmpp.rest.errors import InvalidUsername
 from dynxmpp.rest.operation import (
     AFTER,
+    JSON_LINES,
     LIMIT,
     PREFIX,
     Call,
@@ -31,6 +32,7 @@ from dynxmpp.rest.operation import (
     operation,
     prepared_username,
 )
+from dynxmpp.rest.personal_data import LINE, lines_of
 from dynxmpp.wire.errors import StreamError
 
 __all__ = ["UsersApi"]
@@ -48,7 +50,8 @@ class ListedAccounts(AccountAdmin, Protocol):
 class UsersApi:
     """The resources below {path}/users/{domain}.
 
-    `remove_account` removes what modules keep of an account (DomainRemover.remove_account).
+    `remove_account` removes what modules keep of an account (DomainRemover.remove_account). `host_types`: those whose
+    modules may keep something of it, besides its domain's own.
     """
 
     def __init__(
@@ -57,16 +60,21 @@ class UsersApi:
         sessions: SessionTable,
         *,
         remove_account: Callable[[JID], Awaitable[None]],
+        host_types: Iterable[HostType] = (),
     ) -> None:
         self._table = table
         self._sessions = sessions
         self._remove_account = remove_account
+        self._host_types = tuple(host_types)
 
-    def _accounts(self, domain: str) -> ListedAccounts:
+    def _host_type(self, domain: str) -> HostType:
         served = self._table.get(domain)
         if served is None:
             raise DomainNotFound(domain)
-        accounts: Any = served.host_type.accounts
+        return served.host_type
+
+    def _accounts(self, domain: str) -> ListedAccounts:
+        accounts: Any = self._host_type(domain).accounts
         return cast("ListedAccounts", accounts)
 
     @operation(
@@ -136,6 +144,24 @@ class UsersApi:
         if not await self._accounts(domain).exists(domain, username):
             raise NoSuchAccount(username)
         return Reply(200, {"username": username, "sessions": len(self._sessions.of(f"{username}@{domain}"))})
+
+    @operation(
+        "GET",
+        "/users/{domain}/{username}/personal-data",
+        summary="Hand out what is stored of an account",
+        description="A line for each row of each table of each module. Passwords and what is derived from them are not "
+        "among it. If something fails after the beginning, the connection is cut before the end of the body.",
+        success=200,
+        answer=LINE,
+        media_type=JSON_LINES,
+        raises=(DomainNotFound, NoSuchAccount),
+    )
+    async def personal_data(self, call: Call) -> Reply:
+        domain, username = call.domain(), call.username()
+        own = self._host_type(domain)
+        if not await self._accounts(domain).exists(domain, username):
+            raise NoSuchAccount(username)
+        return Reply(200, chunks=lines_of(JID.of(username, domain), (own, *self._host_types)))
 
     @operation(
         "PUT",

@@ -233,7 +233,7 @@ class ListenTests(ConfigTestCase):
                 MetricsHandler(host="_", path="/metrics"),
                 DomainHandler(host="localhost", path="/api"),
                 DomainHandler(host="admin.example.com", path="/api", username="admin", password="secret"),
-                AdminApiHandler(host="_", path="/api/v6", handlers=("domain", "users", "sessions")),
+                AdminApiHandler(host="_", path="/api/v6", handlers=("domain", "users", "sessions", "muc_light")),
             ),
         )
 

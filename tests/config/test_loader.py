@@ -311,7 +311,7 @@ REASONS: list[tuple[dict[str, Any], list[str]]] = [
         handler("mongoose_admin_api", handlers=["domain", "muc"]),
         [
             "listen.http[0].handlers.mongoose_admin_api[0].handlers[1]: handler muc is not available in this "
-            "server (allowed: domain, users, sessions)"
+            "server (allowed: domain, users, sessions, muc_light)"
         ],
     ),
     # services

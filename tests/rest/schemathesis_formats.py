@@ -29,9 +29,14 @@ DOMAINS = st.sampled_from(["example.org", "static.example", "example.net"]) | st
 ).map(".".join).filter(_fits(prepare_name))
 LOCALPARTS = st.sampled_from(["alice", "bob"]) | st.text(min_size=1, max_size=20).filter(_fits(prepare_local))
 RESOURCES = st.sampled_from(["phone", "a/b"]) | st.text(min_size=1, max_size=20).filter(_fits(prepare_resource))
+ACCOUNTS = st.sampled_from(["alice@example.org", "bob@example.org", "carol@example.net"]) | st.builds(
+    "{}@{}".format, LOCALPARTS, DOMAINS
+)
 PASSWORDS = st.text(min_size=1, max_size=20).filter(_fits(prepare_new_password))
 
 schemathesis.openapi.format("xmpp-domain", DOMAINS)
 schemathesis.openapi.format("xmpp-localpart", LOCALPARTS)
 schemathesis.openapi.format("xmpp-resourcepart", RESOURCES)
+schemathesis.openapi.format("xmpp-account", ACCOUNTS)
+schemathesis.openapi.format("room-field", st.sampled_from(["roomname", "subject"]))
 schemathesis.openapi.format("xmpp-password", PASSWORDS)

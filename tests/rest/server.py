@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from random import Random
 from typing import Any
 from urllib.parse import quote
@@ -10,6 +11,7 @@ from urllib.parse import quote
 import treq
 from twisted.internet import reactor
 from twisted.internet.task import Clock
+from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from dynxmpp.auth.accounts import Accounts
@@ -78,7 +80,56 @@ async def in_this_thread(function: Any) -> Any:
     return function()
 
 
-class RestTestCase(DatabaseTestCase):
+class HttpTestCase(TestCase):
+    """Asks a site on `self.port`."""
+
+    port: int
+
+    @cached_property
+    def requests(self) -> Agent:
+        return Agent(reactor, connectTimeout=5, pool=HTTPConnectionPool(reactor, persistent=False))
+
+    def listen(self, places: Sequence[Mount | Attachment]) -> int:
+        site: Any = AdminSite(places, clock=reactor)
+        listening: Any = reactor.listenTCP(0, site, interface="127.0.0.1")
+        self.addCleanup(listening.stopListening)
+        port: int = listening.getHost().port
+        return port
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        raw: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        **options: Any,
+    ) -> Answer:
+        """One request. `body` goes as JSON, `raw` as it is; both with the type application/json."""
+        sent: Any = {"Host": "localhost:8088", **(headers or {})}
+        data = raw if raw is not None else (None if body is None else json.dumps(body).encode())
+        if data is not None:
+            sent.setdefault("Content-Type", "application/json")
+        response = await treq.request(
+            method,
+            f"http://127.0.0.1:{self.port}{path}",
+            data=data,
+            headers=sent,
+            agent=self.requests,
+            timeout=20,
+            **options,
+        )
+        content = await response.content()
+        kind = response.headers.getRawHeaders("Content-Type")
+        if content:
+            self.assertEqual(kind, ["application/json"])
+        else:
+            self.assertEqual(kind, None)
+        return Answer(response.code, json.loads(content) if content else None, response.headers)
+
+
+class RestTestCase(DatabaseTestCase, HttpTestCase):
     """`/api` and `/six` without credentials, `/api-auth` and `/six-auth` with; host types basic and advanced."""
 
     migrations = (*DomainStore.migrations, *RdbmsAuth.migrations, NOTES)
@@ -93,7 +144,6 @@ class RestTestCase(DatabaseTestCase):
         self.node = self.make_node()
         await self.node.start()
         self.addCleanup(self.node.service.stop)
-        self.requests = Agent(reactor, connectTimeout=5, pool=HTTPConnectionPool(reactor, persistent=False))
         self.port = self.listen(self.places())
 
     def make_node(self) -> Node:
@@ -144,45 +194,6 @@ class RestTestCase(DatabaseTestCase):
             Mount(SIX, host="_", path="/six", apis=six),
             Mount(SIX, host="_", path="/six-auth/", apis=six, **login),
         ]
-
-    def listen(self, places: Sequence[Mount | Attachment]) -> int:
-        site: Any = AdminSite(places, clock=reactor)
-        listening: Any = reactor.listenTCP(0, site, interface="127.0.0.1")
-        self.addCleanup(listening.stopListening)
-        port: int = listening.getHost().port
-        return port
-
-    async def ask(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        raw: bytes | None = None,
-        headers: dict[str, str] | None = None,
-        **options: Any,
-    ) -> Answer:
-        """One request. `body` goes as JSON, `raw` as it is; both with the type application/json."""
-        sent: Any = {"Host": "localhost:8088", **(headers or {})}
-        data = raw if raw is not None else (None if body is None else json.dumps(body).encode())
-        if data is not None:
-            sent.setdefault("Content-Type", "application/json")
-        response = await treq.request(
-            method,
-            f"http://127.0.0.1:{self.port}{path}",
-            data=data,
-            headers=sent,
-            agent=self.requests,
-            timeout=20,
-            **options,
-        )
-        content = await response.content()
-        kind = response.headers.getRawHeaders("Content-Type")
-        if content:
-            self.assertEqual(kind, ["application/json"])
-        else:
-            self.assertEqual(kind, None)
-        return Answer(response.code, json.loads(content) if content else None, response.headers)
 
     def session(self, jid: str, **options: Any) -> BoundSession:
         return BoundSession(self.sessions, jid, **options)

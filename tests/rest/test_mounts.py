@@ -23,10 +23,14 @@ class MountsTests(TestCase):
                 AdminApiHandler(host="_", path="/six/", username="a", password="b"),
                 MetricsHandler(host="_", path="/metrics"),
                 DomainHandler(host="LocalHost", path="/api"),
+                AdminApiHandler(host="_", path="/rooms", handlers=("muc_light",)),
             ]
         )
         self.assertEqual(
-            [(m.dialect, m.host, m.path) for m in mounts], [(SIX, "_", "/six"), (FIVE, "localhost", "/api")]
+            [(m.dialect, m.host, m.path) for m in mounts],
+            [(SIX, "_", "/six"), (FIVE, "localhost", "/api"), (SIX, "_", "/rooms")],
         )
         self.assertIn("/domains/{domain}", mounts[0].resources)
         self.assertIn("/users/{domain}", mounts[1].resources)
+        self.assertEqual(["/muc-lights/{domain}" in mount.resources for mount in mounts], [True, True, True])
+        self.assertNotIn("/domains/{domain}", mounts[2].resources)

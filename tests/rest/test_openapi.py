@@ -11,12 +11,20 @@ from twisted.internet import reactor
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
+from dynxmpp.core.domain_table import DomainOrigin
+from dynxmpp.core.router import Router
+from dynxmpp.core.slow_lane import SlowLane
 from dynxmpp.domains.errors import InvalidDomain
+from dynxmpp.module import ModuleContext
+from dynxmpp.module_loader import build_modules
+from dynxmpp.modules.muc_light import MucLight
 from dynxmpp.rest.dialect import FIVE, SIX
 from dynxmpp.rest.domains import DomainsApi
 from dynxmpp.rest.domains_v6 import DomainsV6Api
 from dynxmpp.rest.operation import Call, Reply, operation
+from dynxmpp.rest.rooms import RoomsApi
 from dynxmpp.rest.site import Mount
+from tests.domains.node import Node
 from tests.rest.server import RestTestCase
 
 PROJECT = Path(__file__).parents[2]
@@ -59,6 +67,16 @@ class DocumentTests(TestCase):
         self.assertEqual(document["security"], [{"basic": []}])
         self.assertIn("options", document["paths"]["/domains"])
 
+    def test_texts_that_nobody_can_list(self) -> None:
+        paths = self.document(FIVE, RoomsApi)["paths"]
+
+        def what(path: str, method: str, status: str) -> Any:
+            responses = paths[f"/muc-lights/{{domain}}{path}"][method]["responses"]
+            return responses[status]["content"]["application/json"]["schema"]["properties"]["what"]
+
+        self.assertEqual(what("/{room}/config", "patch", "400"), {"type": "string"})
+        self.assertEqual(what("/{room}", "get", "400")["enum"], ["invalid domain name", "invalid room name"])
+
     def test_an_operation_is_described_by_what_it_is_dispatched_by(self) -> None:
         class Api:
             def __init__(self, _: object) -> None: ...
@@ -81,8 +99,34 @@ class SchemathesisTests(RestTestCase):
     max_users = 1_000_000
     password = "secret"
 
+    migrations = (*RestTestCase.migrations, *MucLight.migrations)
+
+    def make_node(self) -> Node:
+        """The host type of example.org has rooms, the other one has not."""
+        node = super().make_node()
+        served: Any = node.table._served["basic", DomainOrigin.DYNAMIC]
+        table: Any = node.table
+        context = ModuleContext(
+            host_type=served.host_type,
+            router=Router(table, self.sessions, SlowLane()),
+            sessions=self.sessions,
+            domains=table,
+            database=self.database,
+            clock=self.clock,
+            spawn=node._spawn,
+        )
+        build_modules(context, {MucLight.name: MucLight.config_model()}, {MucLight.name: MucLight})
+        return node
+
+    def apis(self, domains: object) -> list[object]:
+        table: Any = self.node.table
+        return [*super().apis(domains), RoomsApi(table)]
+
     async def nothing_found_at(self, path: str, *options: str) -> None:
         await self.node.service.insert("example.org", "basic")
+        for name in ("lobby", "alice"):
+            room = {"id": name, "owner": "alice@example.org", "members": ["bob@example.org"]}
+            self.assertEqual((await self.ask("PUT", "/api/muc-lights/example.org", room)).status, 201)
         code, report = await self.run_at(self.port, path, *options)
         self.assertEqual(code, 0, report[-6000:])
         generated = re.search(r"(\d+) generated", report)
@@ -95,6 +139,7 @@ class SchemathesisTests(RestTestCase):
         out, err, code = await getProcessOutputAndValue(
             program,
             [
+                f"--config-file={Path(__file__).with_name('schemathesis.toml')}",
                 "run",
                 f"http://localhost:{port}{path}/openapi.json",
                 "--checks=all",

@@ -13,12 +13,13 @@ Archives of accounts (`pm`) and of rooms (`muc`).
 | the page: rules of XEP-0059, SQL, numbers | paging.py, lookup.py, conditions.py, counts.py |
 | text search | search.py, words.py (XEP-0431) |
 | messages on their way out | results.py, authors.py for those of rooms |
+| what an account's owner may have of it all | personal_data.py |
 | archives that go | removal.py at once, retention.py by age and number |
 | numbers for Prometheus | figures.py |
 | work that several want and that is done once | shared.py |
 """
 
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from typing import Any
 
 from dynxmpp.core.interfaces import RoomArchive
@@ -30,6 +31,7 @@ from dynxmpp.module import (
     Filter,
     Module,
     ModuleContext,
+    PersonalTable,
     Phase,
     Session,
     StanzaError,
@@ -48,6 +50,7 @@ from dynxmpp.modules.mam.form import NS_MAM_1, NS_MAM_2
 from dynxmpp.modules.mam.ids import ArchiveIds
 from dynxmpp.modules.mam.lookup import Lookups
 from dynxmpp.modules.mam.owners import Owners
+from dynxmpp.modules.mam.personal_data import tables_of
 from dynxmpp.modules.mam.preferences import Preferences
 from dynxmpp.modules.mam.reading import Owner, Reading
 from dynxmpp.modules.mam.removal import Removal
@@ -218,6 +221,9 @@ class Mam(Module):
 
     async def remove_account(self, account: JID) -> None:
         await self.removal.remove(account.domain, ACCOUNT, account.local or "")
+
+    async def personal_data(self, account: JID) -> Sequence[PersonalTable]:
+        return await tables_of(account, self.database, self.store)
 
 
 def features(options: ArchiveOptions) -> tuple[str, ...]:

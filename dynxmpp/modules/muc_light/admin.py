@@ -9,7 +9,7 @@ from dynxmpp.config.checks import HOST_PLACEHOLDER
 from dynxmpp.core.interfaces import RoomDescription
 from dynxmpp.module import JID, CommitTicket, RoutingContext, Stanza, StanzaError, Unavailable, qualified
 from dynxmpp.modules.muc_light.changes import RoomChanges
-from dynxmpp.modules.muc_light.requests import Create
+from dynxmpp.modules.muc_light.requests import MAX_CHANGES, Create
 from dynxmpp.modules.muc_light.room import Affiliation, Room
 from dynxmpp.modules.muc_light.room_config import RoomSchema
 from dynxmpp.modules.muc_light.rooms import Rooms
@@ -18,6 +18,7 @@ from dynxmpp.wire import escape
 from dynxmpp.wire.ns import NS_CLIENT
 
 _AFFILIATIONS = {affiliation.text: affiliation for affiliation in Affiliation}
+_TWICE = "Cannot change affiliation for the same user twice in the same request"
 
 
 class Administration:
@@ -54,7 +55,12 @@ class Administration:
     async def create(
         self, domain: str, name: str | None, owner: JID, members: Collection[JID], config: Mapping[str, object]
     ) -> RoomDescription:
-        wanted = Create(self._fields(config), dict.fromkeys(members, Affiliation.MEMBER))
+        occupants = dict.fromkeys(members, Affiliation.MEMBER)
+        if len(members) > MAX_CHANGES:
+            raise StanzaError("bad-request", text=f"More than {MAX_CHANGES} entries")
+        if len(occupants) < len(members):
+            raise StanzaError("bad-request", text=_TWICE)
+        wanted = Create(self._fields(config), occupants)
         service = self.address(domain, "service").to_domain()
         jid = self._changes.new_address(service) if name is None else self.address(domain, name)
         ticket = CommitTicket()
