@@ -12,7 +12,7 @@ help:
 	@echo "make run     start the server with the embedded database (CONFIG=$(CONFIG))"
 	@echo "make test    run the whole test suite"
 	@echo "make lint    ruff, mypy, import contracts"
-	@echo "make bench   measure messages, archive, logins, memory, domains (12 minutes)"
+	@echo "make bench   measure messages, archive, rooms, logins, memory, domains (20 minutes)"
 	@echo "make chaos   kill the server and its database 200 times and look for lost messages (ARGS=--help)"
 	@echo "make install make $(VENV) and nothing else"
 
@@ -55,6 +55,8 @@ bench: $(STAMP)
 	@$(BIN)/python bench/one_to_one.py
 	@echo "== one-to-one chat with the archive on"
 	@$(BIN)/python -m bench.archive
+	@echo "== rooms of five"
+	@$(BIN)/python -m bench.rooms
 	@echo "== look-ups in the archive"
 	@$(BIN)/python -m bench.lookups
 	@echo "== logins"

@@ -25,10 +25,10 @@ REQUEST = f"<r xmlns='{SM}'/>".encode()
 ACKNOWLEDGED = re.compile(rb"<a xmlns='urn:xmpp:sm:3' h='(\d+)'/>").findall
 
 
-def message(to: str, number: int) -> bytes:
+def message(to: str, number: int, kind: str = "chat") -> bytes:
     """260 bytes of chat, as phones send it."""
     return (
-        f"<message to='{to}' type='chat' id='m{number:08d}'><body>{BODY}</body>"
+        f"<message to='{to}' type='{kind}' id='m{number:08d}'><body>{BODY}</body>"
         "<request xmlns='urn:xmpp:receipts'/><origin-id xmlns='urn:xmpp:sid:0' id='1'/></message>"
     ).encode()
 
@@ -94,6 +94,10 @@ class Client:
 
     async def managed_login(self, port: int) -> None:
         await self.xmpp_login(port)
+        await self.enable()
+
+    async def enable(self) -> None:
+        """Stream management, from here on."""
         self.writer.write(f"<enable xmlns='{SM}'/>".encode())
         await self.until(b"<enabled")
         self.is_managed = True

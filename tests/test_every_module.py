@@ -25,7 +25,7 @@ from dynxmpp.domains.remover import DomainRemover, Place
 from dynxmpp.domains.store import DomainStore
 from dynxmpp.module import JID, Module
 from dynxmpp.module_loader import discover, stop_modules
-from dynxmpp.modules.mam.config import MamConfig, PmArchive
+from dynxmpp.modules.mam.config import MamConfig, MucArchive, PmArchive
 from tests.config.test_documentation import default_text, type_text
 from tests.fixtures.dialogue import Host, TestSession
 from tests.fixtures.postgres import DatabaseTestCase
@@ -147,8 +147,13 @@ class Options(TestCase):
         for name, cls in MODULES.items():
             for heading, options in self.sections(name, cls.config_model):
                 with self.subTest(heading=heading):
-                    expected = {option.name: (type_text(option.type), default_text(option)) for option in options}
                     documented = {row[0]: (row[1], row[2]) for row in self.rows.get(heading, [])[2:]}
+                    # Where only words can say the default, there have to be some.
+                    words = {key: default for key, (_, default) in documented.items() if default}
+                    expected = {
+                        option.name: (type_text(option.type), default_text(option) or words.get(option.name))
+                        for option in options
+                    }
                     self.assertEqual(
                         {key: tuple(cells(f"|{type_}|{default}|")) for key, (type_, default) in expected.items()},
                         documented,
@@ -221,7 +226,9 @@ PLACES: tuple[Stored, ...] = (
 )
 
 #: What a module is told where without anything it would keep nothing.
-CONFIGS: dict[str, Section] = {"mod_mam_meta": MamConfig(pm=PmArchive(user_prefs_store="rdbms"))}
+CONFIGS: dict[str, Section] = {
+    "mod_mam_meta": MamConfig(pm=PmArchive(user_prefs_store="rdbms"), muc=MucArchive(host="muclight.@HOST@"))
+}
 
 #: What a client does so that each module has something of its account.
 REQUESTS = (
@@ -232,6 +239,22 @@ REQUESTS = (
     "<prefs xmlns='urn:xmpp:mam:2' default='always'><never><jid>tybalt@{domain}</jid></never><always/></prefs>",
 )
 
+#: The same of rooms and their service: a room with a friend, one where the account is alone.
+ROOM_REQUESTS = (
+    (
+        "{name}@muclight.{domain}",
+        "<query xmlns='urn:xmpp:muclight:0#create'><occupants><user affiliation='member'>{friend}@{domain}</user>"
+        "</occupants></query>",
+    ),
+    ("{name}-alone@muclight.{domain}", "<query xmlns='urn:xmpp:muclight:0#create'/>"),
+    (
+        "muclight.{domain}",
+        "<query xmlns='urn:xmpp:muclight:0#blocking'><user action='deny'>tybalt@{domain}</user></query>",
+    ),
+)
+#: What the account's rooms are, and who is in them: others' business too.
+ROOM_TABLES = {"muc_light_rooms", "muc_light_occupants"}
+
 Row = tuple[str, tuple[Any, ...]]
 
 
@@ -241,6 +264,7 @@ class LateWrites:
     def __init__(self, database: Any) -> None:
         self.query = database.query
         self.transaction = database.transaction
+        self.call_soon = database.call_soon
         self._execute = database.execute
         self._gate: Deferred[None] | None = None
 
@@ -278,6 +302,15 @@ class Rows:
 
     def of(self, domain: str, user: str | None = None) -> Counter[Row]:
         return self._those(lambda owner: owner[0] == domain and user in (None, owner[1]))
+
+    def apart_from_rooms(self) -> "Rows":
+        """Without rooms, and without their archives, which have the address of a room for a user."""
+        kept = {
+            (d, u, row): n
+            for (d, u, row), n in self.by_owner.items()
+            if not (row[0] in ROOM_TABLES or "@" in (u or ""))
+        }
+        return Rows(Counter(kept))
 
     def _those(self, wanted: Any) -> Counter[Row]:
         rows = Counter[Row]()
@@ -346,6 +379,10 @@ class Removal(DatabaseTestCase):
         for number, request in enumerate(REQUESTS):
             xml = request.format(account=account, domain=domain)
             reply = await session.asks(f"<iq type='set' id='{number}'>{xml}</iq>")
+            self.assertEqual("result", reply["type"], reply.toXml())
+        for number, (to, request) in enumerate(ROOM_REQUESTS):
+            address, xml = (text.format(name=name, friend=friend, domain=domain) for text in (to, request))
+            reply = await session.asks(f"<iq type='set' id='r{number}' to='{address}'>{xml}</iq>")
             self.assertEqual("result", reply["type"], reply.toXml())
         tokens: Any = self.host_type.modules["mod_fast_auth_token"]
         await tokens.issue(session.jid, "d4565fa7-4d72-4749-b3d3-740edbf87770", "HT-SHA-256-NONE", b"credential")
@@ -452,14 +489,51 @@ class Removal(DatabaseTestCase):
         roster = await session.asks("<iq type='get' id='1'><query xmlns='jabber:iq:roster'/></iq>")
         blocked = await session.asks("<iq type='get' id='2'><blocklist xmlns='urn:xmpp:blocking'/></iq>")
         card = await session.asks("<iq type='get' id='3'><vCard xmlns='vcard-temp'/></iq>")
+        service = "to='muclight.montague.example'"
+        rooms = await session.asks(
+            f"<iq type='get' id='4' {service}><query xmlns='http://jabber.org/protocol/disco#items'/></iq>"
+        )
+        denied = await session.asks(
+            f"<iq type='get' id='5' {service}><query xmlns='urn:xmpp:muclight:0#blocking'/></iq>"
+        )
         await self.written()
+        self.assertEqual([], list(rooms.query.elements()))
+        self.assertEqual([], list(denied.query.elements()))
         self.assertEqual([], list(roster.query.elements()))
         self.assertEqual([], list(blocked.blocklist.elements()))
         self.assertEqual("error", card["type"])
         self.assertEqual([], [e.toXml() for e in session.received if e.name == "message"])
 
+    async def rooms(self) -> dict[str, tuple[str, dict[str, int]]]:
+        """The version of each room, and its members with their affiliations (1 is an owner)."""
+        found: dict[str, tuple[str, dict[str, int]]] = {}
+        for room, version, member, affiliation in await self.db.query(
+            "SELECT name || '@' || service, version, username || '@' || o.server, affiliation"
+            " FROM muc_light_rooms AS r LEFT JOIN muc_light_occupants AS o ON o.room = r.id"
+        ):
+            found.setdefault(room, (version, {}))[1][member] = affiliation
+        return found
+
+    async def check_rooms(
+        self, before: dict[str, tuple[str, dict[str, int]]], name: str, friend: str, domain: str
+    ) -> None:
+        """An account has left the rooms of the time before; others are as they were."""
+        after = await self.rooms()
+        service = f"muclight.{domain}"
+        expected = {room: members for room, (_, members) in before.items()}
+        del expected[f"{name}-alone@{service}"]
+        for room in (f"{name}@{service}", f"{friend}@{service}"):
+            self.assertIn(f"{name}@{domain}", before[room][1])
+            self.assertNotEqual(before[room][0], after[room][0], "a new version")
+            expected[room] = {f"{friend}@{domain}": 1}
+        self.assertEqual(expected, {room: members for room, (_, members) in after.items()})
+        others = [room for room in after if not room.endswith(service)]
+        self.assertEqual([before[room] for room in others], [after[room] for room in others])
+        archives = await self.db.query("SELECT name FROM mam_archive WHERE name LIKE '%@%'")
+        self.assertEqual(set(after), {room for (room,) in archives})
+
     async def test_nothing_is_left_of_an_account(self) -> None:
-        before = await self.rows()
+        before, rooms = await self.rows(), await self.rooms()
         (session,) = self.host.sessions.of("first@montague.example")
         request = "<iq type='set' id='gone'><query xmlns='jabber:iq:register'><remove/></query></iq>"
         reply = await cast(TestSession, session).asks(request)
@@ -468,14 +542,21 @@ class Removal(DatabaseTestCase):
         after = await self.rows()
         self.assertEqual([], self.host.sessions.of("first@montague.example"))
         self.assertEqual(Counter(), after.of("montague.example", "first"))
-        self.assertEqual(before.without("montague.example", "first"), after.without("montague.example", "first"))
+        self.check_others(before, after, "montague.example", "first")
+        await self.check_rooms(rooms, "first", "second", "montague.example")
+
+    def check_others(self, before: Rows, after: Rows, domain: str, name: str) -> None:
+        """What is not an account's own, nor its rooms', is as it was."""
+        before, after = before.apart_from_rooms(), after.apart_from_rooms()
+        self.assertEqual(before.without(domain, name), after.without(domain, name))
 
     async def test_the_remover_alone_leaves_the_account_to_its_method(self) -> None:
-        before = await self.rows()
+        before, rooms = await self.rows(), await self.rooms()
         await self.remover.remove_account(JID.parse("second@capulet.example"))
         after = await self.rows()
         self.assertEqual({"users"}, {table for table, _ in after.of("capulet.example", "second")})
-        self.assertEqual(before.without("capulet.example", "second"), after.without("capulet.example", "second"))
+        self.check_others(before, after, "capulet.example", "second")
+        await self.check_rooms(rooms, "second", "first", "capulet.example")
 
 
 def unhexed(value: str | None) -> str | None:

@@ -212,8 +212,17 @@ class RoomArchive(Protocol):
         (XEP-0359), None for what is not kept. `ticket` is held until it is committed. Raises Unavailable.
         """
 
-    async def remove(self, room: JID, domain: str) -> None:
-        """The room is destroyed: so is its archive. May be repeated."""
+    async def release(self, room: JID, domain: str, transaction: Transaction) -> None:
+        """Part of the transaction that destroys a room, on the host type's database: its archive loses the address.
+
+        May be repeated. Once it is committed, `clean` is to be called, and `forget` on other nodes.
+        """
+
+    def clean(self, room: JID, domain: str) -> None:
+        """The room was destroyed: what its archive had is removed in the background."""
+
+    def forget(self, room: JID, domain: str) -> None:
+        """The room was destroyed on another node, or may have been."""
 
     async def answer(self, room: JID, domain: str, iq: "IQ", *, is_owner: bool) -> "Answer":
         """Answers a request about the archive by one who may see it; other payloads with StanzaError.

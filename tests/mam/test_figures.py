@@ -103,7 +103,7 @@ class Figures(ArchiveTestCase):
         stanza = parse(f"<message from='{ROOM.bare}/{ROMEO}' type='groupchat' id='1'><body>hi</body></message>")
         self.mam.rooms.store(ROOM, self.romeo.jid, stanza, context.open_ticket())
         await self.settle()
-        await self.mam.rooms.remove(ROOM, "montague.example")
+        await self.db.transaction(lambda transaction: self.mam.rooms.release(ROOM, "montague.example", transaction))
         expected = {"mod_mam_muc_archive_message_count": 1, "mod_mam_muc_remove_archive_count": 1}
         self.assertEqual({**expected, "mod_mam_flushed_count": 1}, self.counted())
 

@@ -49,7 +49,7 @@ async def refuses(*_: Any) -> Any:
     raise Refusal
 
 
-async def nothing() -> None:
+async def nothing(_: Any) -> None:
     """What others keep of a room that is removed: nothing."""
 
 

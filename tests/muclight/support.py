@@ -5,13 +5,14 @@ from typing import Any, ClassVar
 from twisted.internet import reactor
 from twisted.words.xish import domish
 
-from dynxmpp.module import JID
+from dynxmpp.core.interfaces import Announcements
+from dynxmpp.module import JID, Migration
 from dynxmpp.modules.mam import Mam
 from dynxmpp.modules.mam.config import MamConfig, MucArchive
 from dynxmpp.modules.muc_light import MucLight
 from dynxmpp.modules.muc_light.config import MucLightConfig
 from dynxmpp.modules.muc_light.names import NS_AFFILIATIONS, NS_CONFIGURATION, NS_CREATE
-from tests.fixtures.dialogue import Accounts, Host, TestSession
+from tests.fixtures.dialogue import Accounts, Host, TestSession, canonical, parse
 from tests.fixtures.postgres import DatabaseTestCase
 
 DOMAIN = "example.org"
@@ -22,11 +23,15 @@ ANN, BEN, CAT, DAN = (f"{name}@{DOMAIN}" for name in ("ann", "ben", "cat", "dan"
 #: What an archive of rooms needs in the configuration.
 ARCHIVE = MamConfig(muc=MucArchive(host="muclight.@HOST@"))
 
+#: Old numbers of errors, which are sent as well (XEP-0086).
+_CODES = {"bad-request": 400, "item-not-found": 404, "not-allowed": 405, "conflict": 409}
+
 
 class RoomTestCase(DatabaseTestCase):
     """One domain with a service; ann, ben, cat and dan are online. `self.ann` and so on are their sessions."""
 
-    migrations = (*Mam.migrations, *MucLight.migrations)
+    migrations: ClassVar[tuple[Migration, ...]] = (*Mam.migrations, *MucLight.migrations)
+    maxDiff = None
     config: ClassVar[MucLightConfig] = MucLightConfig()
     archive: ClassVar[MamConfig | None] = None
     #: Modules besides, as Host takes them.
@@ -39,8 +44,8 @@ class RoomTestCase(DatabaseTestCase):
         self.rooms: MucLight = self.host.host_types[0].modules["mod_muc_light"]  # type: ignore[assignment]
         self.ann, self.ben, self.cat, self.dan = (self.online(f"{user}/p") for user in (ANN, BEN, CAT, DAN))
 
-    async def start_host(self, config: MucLightConfig) -> Host:
-        """A node; a further one on the same database when it is called again."""
+    async def start_host(self, config: MucLightConfig, announcements: Announcements | None = None) -> Host:
+        """A node; a further one on the same database when it is called again. By itself it hears of no others."""
         archive = () if self.archive is None else ((Mam, self.archive),)
         host = Host(
             [*self.modules, *archive, (MucLight, config)],
@@ -48,12 +53,18 @@ class RoomTestCase(DatabaseTestCase):
             domains=self.domains,
             accounts=Accounts(),
             clock=reactor,  # type: ignore[arg-type]
+            announcements=announcements,
         )
+        self.add_host_types(host)
         await host.start()
         self.addCleanup(host.settle)
-        for module in host.host_types[0]:
-            self.addCleanup(module.stop)
+        for host_type in host.host_types:
+            for module in host_type:
+                self.addCleanup(module.stop)
         return host
+
+    def add_host_types(self, host: Host) -> None:
+        """Called before the start, for those who need more than one."""
 
     def online(self, jid: str, priority: int = 0) -> TestSession:
         """A session that takes messages."""
@@ -105,6 +116,27 @@ class RoomTestCase(DatabaseTestCase):
     async def configure(self, session: TestSession, fields: str, room: str = LOBBY) -> domish.Element:
         return await self.set(session, room, NS_CONFIGURATION, fields, "f")
 
+    # -- what comes of a request, in full
+
+    async def hear(
+        self, session: TestSession, namespace: str, content: str = "", *, to: str = LOBBY, id_: str = "h"
+    ) -> dict[str, list[Any]]:
+        """Who gets what because of a request of the type set, in order; who gets nothing is not there."""
+        self.forget()
+        session.sends(f"<iq type='set' id='{id_}' to='{to}'><query xmlns='{namespace}'>{content}</query></iq>")
+        await self.settle()
+        return self.heard()
+
+    def heard(self) -> dict[str, list[Any]]:
+        """All that has come since it was last asked, as `seen` has it: by bare address, of other sessions by full."""
+        found: dict[str, list[Any]] = {}
+        for session in self.host.sessions:
+            stanzas = [canonical(element) for element in session.received]  # type: ignore[attr-defined]
+            if stanzas:
+                found[session.jid.full.removesuffix("/p")] = stanzas
+        self.forget()
+        return found
+
     def forget(self) -> None:
         """What all sessions have been sent so far is of no interest."""
         for session in self.host.sessions:
@@ -121,6 +153,31 @@ class RoomTestCase(DatabaseTestCase):
         stored = await self.rooms.rooms.store.load(DOMAIN, JID.parse(room))
         assert stored is not None
         return stored.version
+
+
+def seen(xml: str) -> Any:
+    """What stanzas must have in common to be this one."""
+    return canonical(parse(xml).copy_tree())
+
+
+def notice(to: str, content: str, *, id_: str = "h", room: str = LOBBY) -> Any:
+    """A message of a room, with what is before its body."""
+    return seen(f"<message type='groupchat' id='{id_}' from='{room}' to='{to}'>{content}<body/></message>")
+
+
+def result(to: str, *, id_: str = "h", sender: str = LOBBY) -> Any:
+    """An empty result for the session of an account."""
+    return seen(f"<iq type='result' id='{id_}' from='{sender}' to='{to}/p'/>")
+
+
+def error(
+    to: str, condition: str, text: str | None = None, *, type_: str = "cancel", id_: str = "h", sender: str = LOBBY
+) -> Any:
+    """An error for the session of an account, with nothing else in it."""
+    ns = "urn:ietf:params:xml:ns:xmpp-stanzas"
+    words = "" if text is None else f"<text xmlns='{ns}'>{text}</text>"
+    inner = f"<error type='{type_}' code='{_CODES[condition]}'><{condition} xmlns='{ns}'/>{words}</error>"
+    return seen(f"<iq type='error' id='{id_}' from='{sender}' to='{to}/p'>{inner}</iq>")
 
 
 def refusal(reply: domish.Element) -> tuple[str, str, str | None]:

@@ -180,18 +180,18 @@ class ChangeTests(StoreTestCase):
         await self.make(config={"roomname": "Lobby"})
         kept = await self.make(BALCONY)
         self.assertFalse(await self.store.is_going(SERVER, LOBBY))
-        self.assertEqual([], await self.store.going(10))
+        self.assertEqual(([], 0), await self.store.going(0, 10))
         await self.store.remove(SERVER, LOBBY)
         with self.assertRaises(RoomExists):
             await self.make()
         going = {room: await self.store.is_going(SERVER, room) for room in (LOBBY, BALCONY, JID("gone", SERVICE))}
         self.assertEqual([True, False, False], list(going.values()))
-        self.assertEqual([(SERVER, LOBBY)], await self.store.going(10))
+        self.assertEqual([(SERVER, LOBBY)], (await self.store.going(0, 10))[0])
         self.assertEqual([BALCONY], await self.store.list_rooms(SERVER, SERVICE, None, 10))
         self.assertEqual([BALCONY], list(await self.store.describe(SERVER, SERVICE, [LOBBY, BALCONY])))
         for room in (LOBBY, BALCONY):
             await self.store.finish_removal(SERVER, room, nothing)
-        self.assertEqual(([], 1), (await self.store.going(10), await self.count("rooms")))
+        self.assertEqual((([], 0), 1), (await self.store.going(0, 10), await self.count("rooms")))
         self.assertEqual(kept, await self.store.load(SERVER, BALCONY))
 
     async def test_what_others_keep_goes_once_and_before_the_address_is_free(self) -> None:
@@ -201,7 +201,7 @@ class ChangeTests(StoreTestCase):
         removed: list[bool] = []
         begun, going_on = Deferred[None](), Deferred[None]()
 
-        async def elsewhere() -> None:
+        async def elsewhere(_: Any) -> None:
             removed.append(await other.is_going(SERVER, LOBBY))
             begun.callback(None)
             await going_on
@@ -228,7 +228,9 @@ class ChangeTests(StoreTestCase):
         for room in rooms:
             await self.make(room)
             await self.store.remove(SERVER, room)
-        self.assertEqual([(SERVER, room) for room in rooms[:2]], await self.store.going(2))
+        found, last = await self.store.going(0, 2)
+        self.assertEqual([(SERVER, room) for room in rooms[:2]], found)
+        self.assertEqual([(SERVER, room) for room in rooms[2:]], (await self.store.going(last, 2))[0])
 
     async def test_no_room_without_a_version(self) -> None:
         with self.assertRaises(ValueError):

@@ -71,9 +71,13 @@ class ListingTests(StoreTestCase):
         await self.make(JID("f", OTHER_SERVICE), {JID("x", OTHER): OWNER}, server=OTHER)
         await self.make(JID("g", OTHER_SERVICE), {ANN: OWNER}, server=OTHER)
         expected = [(OTHER, elsewhere), (OTHER, JID("g", OTHER_SERVICE))]
-        self.assertEqual(expected, await self.store.rooms_with_domain(SERVER, 10))
-        self.assertEqual(expected[:1], await self.store.rooms_with_domain(SERVER, 1))
-        self.assertEqual([], await self.store.rooms_with_domain(OTHER, 10))
+        found, last = await self.store.rooms_with_domain(SERVER, 0, 10)
+        self.assertEqual(expected, found)
+        self.assertEqual(([], last), await self.store.rooms_with_domain(SERVER, last, 10))
+        found, first = await self.store.rooms_with_domain(SERVER, 0, 1)
+        self.assertEqual(expected[:1], found)
+        self.assertEqual((expected[1:], last), await self.store.rooms_with_domain(SERVER, first, 10))
+        self.assertEqual(([], 0), await self.store.rooms_with_domain(OTHER, 0, 10))
 
     async def test_names_that_look_like_sql(self) -> None:
         rooms = sorted((JID(name, SERVICE) for name in HOSTILE_LOCALPARTS), key=lambda room: room.local or "")

@@ -1,7 +1,7 @@
 """Removing archives: they lose their name at once, and their rows in bounded batches after that."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from dynxmpp.module import ModuleContext
 from dynxmpp.modules.mam.owners import Owners
@@ -26,6 +26,12 @@ _NAMELESS_ANYWHERE: Final = f"SELECT DISTINCT server FROM mam_archive WHERE kind
 _DELETE: Final = "DELETE FROM mam_archive WHERE id = ANY(%s)"
 
 
+class Statements(Protocol):
+    """A database, or a transaction."""
+
+    async def execute(self, sql: str, params: Sequence[object] = ()) -> int: ...
+
+
 class Removal:
     """Removes archives of accounts, rooms and whole domains. Calls may be repeated, and go on where one broke off.
 
@@ -43,9 +49,13 @@ class Removal:
 
     async def remove(self, server: str, kind: int, name: str) -> None:
         """Removes one archive. Raises Unavailable."""
-        self.removed[kind] += await self._database.execute(_TAKE_NAME, (server, kind, name))
+        await self.release(server, kind, name, self._database)
         self._owners.forget(server, kind, name)
-        await self._remove_nameless(server)
+        await self.remove_nameless(server)
+
+    async def release(self, server: str, kind: int, name: str, transaction: Statements) -> None:
+        """Takes the name from an archive, as part of a transaction or by itself. Raises Unavailable."""
+        self.removed[kind] += await transaction.execute(_TAKE_NAME, (server, kind, name))
 
     async def remove_domain(self, server: str) -> None:
         """Removes all archives of a domain that is not served any more. Raises Unavailable.
@@ -57,15 +67,16 @@ class Removal:
         await self._store.flush()
         while server not in self._domains and await self._database.execute(_TAKE_NAMES, (server, BATCH_ARCHIVES)):
             self._owners.forget_domain(server)
-            await self._remove_nameless(server)
-        await self._remove_nameless(server)
+            await self.remove_nameless(server)
+        await self.remove_nameless(server)
 
     async def resume(self) -> None:
         """Removes what is left of removals that a crash has interrupted. Raises Unavailable."""
         for (server,) in await self._database.query(_NAMELESS_ANYWHERE):
-            await self._remove_nameless(server)
+            await self.remove_nameless(server)
 
-    async def _remove_nameless(self, server: str) -> None:
+    async def remove_nameless(self, server: str) -> None:
+        """Removes what archives that have lost their names have. Raises Unavailable."""
         # What is on its way into these archives is deleted with the rest.
         await self._store.flush()
         while rows := await self._database.query(_NAMELESS, (server, BATCH_ARCHIVES)):

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable
 
-from dynxmpp.module import IQ, JID, Answer, CommitTicket, ModuleContext, Stanza
+from dynxmpp.module import IQ, JID, Answer, CommitTicket, ModuleContext, Stanza, Transaction
 from dynxmpp.modules.mam.arrivals import Arrivals
 from dynxmpp.modules.mam.config import MucArchive
 from dynxmpp.modules.mam.ids import to_text
@@ -38,6 +38,7 @@ class Rooms:
         self.reading = reading
         self._context = context
         self._host = options.host
+        self._tells_ids = not options.no_stanzaid_element
         self._owners = owners
         self._store = store
         self._arrivals = arrivals
@@ -76,7 +77,7 @@ class Rooms:
             later = self._write_later(domain, room, id_, sender, stanza, ticket, wants)
             following = self._arrivals.follow((domain, ROOM, room.bare), later)
             self._context.spawn("room_message_not_archived", following)
-        return to_text(id_)
+        return to_text(id_) if self._tells_ids else None
 
     async def _write_later(
         self,
@@ -113,8 +114,15 @@ class Rooms:
         self.archived += 1
         self._retractions.apply(archive, "" if sender is None else sender.bare, False, stanza, ticket)
 
-    async def remove(self, room: JID, domain: str) -> None:
-        await self._removal.remove(domain, ROOM, room.bare)
+    async def release(self, room: JID, domain: str, transaction: Transaction) -> None:
+        await self._removal.release(domain, ROOM, room.bare, transaction)
+
+    def forget(self, room: JID, domain: str) -> None:
+        self._owners.forget(domain, ROOM, room.bare)
+
+    def clean(self, room: JID, domain: str) -> None:
+        self.forget(room, domain)
+        self._context.spawn("archive_removal_failed", self._removal.remove_nameless(domain))
 
     async def answer(self, room: JID, domain: str, iq: IQ, *, is_owner: bool) -> Answer:
         if iq.payload.name == "prefs":

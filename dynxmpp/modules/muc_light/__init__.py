@@ -15,7 +15,7 @@ An extension of the field, not of the XSF; the specification that was followed i
 | the administration of rooms | admin.py |
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from twisted.internet.task import LoopingCall
 from twisted.words.xish import domish
@@ -29,6 +29,7 @@ from dynxmpp.module import (
     CommitTicket,
     Module,
     ModuleContext,
+    PersonalTable,
     RoutingContext,
     Stanza,
     StanzaError,
@@ -90,13 +91,14 @@ class MucLight(Module):
             RoomStore(context.database),
             context.domains.owner,
             context.clock,
-            remove_elsewhere=self._remove_archive,
+            is_served=self._is_served,
+            archives=lambda: self.archive,
             lifetime_s=lifetime_min * 60,
         )
         self.sending = Sending(context.router)
         self.changes = RoomChanges(self.rooms, self.sending, config, self.schema)
         self.discovery = Discovery(self.rooms, self.schema, config.rooms_per_page)
-        self.removal = Removal(self.rooms.store, self.changes, self._is_ours)
+        self.removal = Removal(self.rooms.store, self.changes, is_served=self._is_served, is_ours=self._is_ours)
         administration = Administration(config.host, self.rooms, self.changes, self.sending, self.schema)
         self.host_type.provide(RoomAdmin, administration)
         self._sweep = LoopingCall(self._finish_removals)
@@ -106,7 +108,7 @@ class MucLight(Module):
 
     def _is_ours(self, service: str) -> bool:
         """Those that nobody serves now are everybody's."""
-        return self._is_served(service) or self.context.domains.find_subdomain(service) is None
+        return self._is_served(service) or self._server_of_rooms(service) is None
 
     async def start(self) -> None:
         archive = self.host_type.find(RoomArchive)
@@ -122,15 +124,16 @@ class MucLight(Module):
             self._sweep.stop()
 
     def _finish_removals(self) -> None:
-        self.context.spawn("room_removal_failed", self.rooms.finish_removals(self._is_served))
+        self.context.spawn("room_removal_failed", self.rooms.finish_removals())
 
     def _is_served(self, service: str) -> bool:
-        subdomain = self.context.domains.find_subdomain(service)
-        return subdomain is not None and subdomain.host_type is self.host_type
+        return self._server_of_rooms(service) is self
 
-    async def _remove_archive(self, server: str, room: JID) -> None:
-        if self.archive is not None:
-            await self.archive.remove(room, server)
+    def _server_of_rooms(self, service: str) -> "MucLight | None":
+        """Who serves a service with rooms, of whatever host type."""
+        subdomain = self.context.domains.find_subdomain(service)
+        found = None if subdomain is None else subdomain.host_type.services.get(subdomain.pattern)
+        return found if isinstance(found, MucLight) else None
 
     # -- what comes to the service (section 3)
 
@@ -215,22 +218,26 @@ class MucLight(Module):
         jid = self.changes.new_address(service) if service.local is None else service
         wanted = requests.read_create(iq.payload, self.schema)
         await self.changes.create(iq.sender.to_bare(), jid, wanted, *_request(iq))
+        await self.sending.told(jid, iq.sender)
 
     @iq_set(NS_CONFIGURATION, "query", at=Target.ROOM)
     async def on_configure(self, iq: IQ) -> None:
         await self._check_member(iq)
         fields = requests.read_configuration(iq.payload, self.schema)
         await self.changes.configure(iq.recipient, iq.sender.to_bare(), fields, *_request(iq))
+        await self.sending.told(iq.recipient, iq.sender)
 
     @iq_set(NS_AFFILIATIONS, "query", at=Target.ROOM)
     async def on_affiliate(self, iq: IQ) -> None:
         await self._check_member(iq)
         wanted = requests.read_affiliations(iq.payload)
         await self.changes.affiliate(iq.recipient, iq.sender.to_bare(), wanted, *_request(iq))
+        await self.sending.told(iq.recipient, iq.sender)
 
     @iq_set(NS_DESTROY, "query", at=Target.ROOM)
     async def on_destroy(self, iq: IQ) -> None:
         await self.changes.destroy(iq.recipient, iq.sender.to_bare(), *_request(iq))
+        await self.sending.told(iq.recipient, iq.sender)
 
     async def _check_member(self, iq: IQ) -> None:
         """Outsiders learn nothing of a room, not even what is wrong with their request. It is decided again later."""
@@ -283,6 +290,14 @@ class MucLight(Module):
     async def remove_domain(self, domain: str) -> None:
         self.rooms.forget_domain(domain)
         await self.removal.remove_domain(domain)
+
+    async def personal_data(self, account: JID) -> Sequence[PersonalTable]:
+        rooms = PersonalTable("rooms", ("room", "affiliation"), self._memberships(account))
+        return [*await super().personal_data(account), rooms]
+
+    async def _memberships(self, account: JID) -> AsyncIterator[Sequence[tuple[str, str]]]:
+        found = await self.rooms.store.memberships(account)
+        yield [(room.full, affiliation.text) for room, affiliation in found]
 
     async def remove_account(self, account: JID) -> None:
         await self.removal.remove_account(account)

@@ -13,14 +13,23 @@ MANY: Final = 500
 
 
 class Removal:
-    """`is_ours(service)`: is it for this host type to change the rooms of a service? Others have other rules.
+    """Rooms of services that other host types serve are left to them: they have other rules, and other archives.
 
-    Calls may be repeated. They raise Unavailable.
+    `is_served(service)`: by this host type? `is_ours`: by this one or by none; what nobody serves is everybody's, and
+    tells nobody. Calls may be repeated. They raise Unavailable.
     """
 
-    def __init__(self, store: RoomStore, changes: RoomChanges, is_ours: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        store: RoomStore,
+        changes: RoomChanges,
+        *,
+        is_served: Callable[[str], bool],
+        is_ours: Callable[[str], bool],
+    ) -> None:
         self._store = store
         self._changes = changes
+        self._is_served = is_served
         self._is_ours = is_ours
 
     async def remove_account(self, account: JID) -> None:
@@ -28,17 +37,17 @@ class Removal:
         id_ = token_hex(8)
         for server, room in await self._store.all_rooms_of(account):
             if self._is_ours(room.domain):
-                await self._leave(server, room, lambda member: member == account, id_, quiet=False)
+                quiet = not self._is_served(room.domain)
+                await self._leave(server, room, lambda member: member == account, id_, quiet=quiet)
 
     async def remove_domain(self, domain: str) -> None:
         """The accounts of a domain leave rooms below other domains, and nobody is told."""
-        left: set[JID] = set()
-        while found := await self._store.rooms_with_domain(domain, MANY):
-            if left.issuperset(room for _, room in found):
-                return  # who is in them has been added since
+        found, last = await self._store.rooms_with_domain(domain, 0, MANY)
+        while found:
             for server, room in found:
-                left.add(room)
-                await self._leave(server, room, lambda member: member.domain == domain, token_hex(8), quiet=True)
+                if self._is_ours(room.domain):
+                    await self._leave(server, room, lambda member: member.domain == domain, token_hex(8), quiet=True)
+            found, last = await self._store.rooms_with_domain(domain, last, MANY)
 
     async def _leave(self, server: str, room: JID, is_gone: Callable[[JID], bool], id_: str, *, quiet: bool) -> None:
         try:

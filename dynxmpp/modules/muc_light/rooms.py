@@ -8,7 +8,8 @@ from typing import Final, TypeVar
 from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
-from dynxmpp.module import JID, Clock, Unavailable
+from dynxmpp.core.interfaces import RoomArchive
+from dynxmpp.module import JID, Clock, Transaction, Unavailable
 from dynxmpp.modules.muc_light.room import Room
 from dynxmpp.modules.muc_light.store import Decide, DecideNew, RoomExists, RoomStore
 
@@ -16,7 +17,7 @@ T = TypeVar("T")
 
 #: Rooms in memory of one host type.
 ROOMS: Final = 50_000
-#: Removals that are finished at a time.
+#: Removals that are looked up at a time.
 MANY: Final = 1000
 
 
@@ -40,13 +41,18 @@ class Rooms:
         server_of: Callable[[str], str],
         clock: Clock,
         *,
-        remove_elsewhere: Callable[[str, JID], Awaitable[None]],
+        is_served: Callable[[str], bool],
+        archives: Callable[[], RoomArchive | None],
         size: int = ROOMS,
         lifetime_s: float = float("inf"),
     ) -> None:
-        """`server_of` gives the domain that a service is below, `remove_elsewhere` removes the archive of a room."""
+        """`server_of` gives the domain that a service is below, `archives` those of the rooms, if they have any.
+
+        `is_served`: does this host type serve a service, and so have the archives of its rooms?
+        """
         self.store = store
-        self._remove_elsewhere = remove_elsewhere
+        self._is_served = is_served
+        self._archives = archives
         self._server_of = server_of
         self._clock = clock
         self._size = size
@@ -54,8 +60,8 @@ class Rooms:
         #: Rooms, and until when they may be believed.
         self._rooms: OrderedDict[JID, tuple[Room, float]] = OrderedDict()
         self._locks: dict[JID, DeferredLock] = {}
-        #: Rooms that are being read, and of which nothing has been announced meanwhile.
-        self._loading: set[JID] = set()
+        #: Rooms that are being read or changed; of each the version that was announced last meanwhile, if any was.
+        self._announced: dict[JID, str | None] = {}
 
     # -- reading
 
@@ -80,14 +86,9 @@ class Rooms:
         return self.known(jid) or await self._in_turn(jid, load)
 
     async def _load(self, jid: JID) -> Room | None:
-        self._loading.add(jid)
-        try:
-            room = await self.store.load(self.server_of(jid), jid)
-            # What another node has changed meanwhile may be missing in it: good enough for now, but not to be kept.
-            if room is not None and jid in self._loading:
-                self._remember(room)
-        finally:
-            self._loading.discard(jid)
+        room = await self.store.load(self.server_of(jid), jid)
+        if room is not None:
+            self._remember(room)
         return room
 
     def server_of(self, jid: JID) -> str:
@@ -145,26 +146,37 @@ class Rooms:
                 return True
             self.forget(jid)
             then(before, None)
-            try:
-                await self.finish_removal(place, jid)
-            except Unavailable as problem:  # for its members it is gone; the rest is removed when the server starts
-                self.log.warn("room_removal_unfinished", room=jid.bare, reason=str(problem))
+            if self._is_served(jid.domain):
+                try:
+                    await self.finish_removal(place, jid)
+                except Unavailable as problem:  # for its members it is gone; the rest is removed later
+                    self.log.warn("room_removal_unfinished", room=jid.bare, reason=str(problem))
             return True
 
         return await self._in_turn(jid, work)
 
     async def finish_removal(self, server: str, jid: JID) -> None:
         """Removes what is left of a room that has been removed: what others keep of it, then its row."""
-        await self.store.finish_removal(server, jid, lambda: self._remove_elsewhere(server, jid))
+        archives = self._archives()
 
-    async def finish_removals(self, is_ours: Callable[[str], bool]) -> None:
-        """As `finish_removal`, for some of those that a crash has interrupted. Raises Unavailable.
+        async def release(transaction: Transaction) -> None:
+            if archives is not None:
+                await archives.release(jid, server, transaction)
 
-        Services that are not ours may have archives where we know of none.
+        if await self.store.finish_removal(server, jid, release) and archives is not None:
+            archives.clean(jid, server)
+
+    async def finish_removals(self) -> None:
+        """As `finish_removal`, for those that a crash has interrupted, or that nobody served. Raises Unavailable.
+
+        Services that others serve may have archives where we know of none.
         """
-        for server, jid in await self.store.going(MANY):
-            if is_ours(jid.domain):
-                await self.finish_removal(server, jid)
+        found, last = await self.store.going(0, MANY)
+        while found:
+            for server, jid in found:
+                if self._is_served(jid.domain):
+                    await self.finish_removal(server, jid)
+            found, last = await self.store.going(last, MANY)
 
     async def _in_turn(self, jid: JID, work: Callable[[], Awaitable[T]]) -> T:
         lock = self._locks.get(jid)
@@ -172,8 +184,10 @@ class Rooms:
             lock = self._locks[jid] = DeferredLock()
         await lock.acquire()
         try:
+            self._announced[jid] = None
             return await work()
         finally:
+            del self._announced[jid]
             if not lock.waiting:
                 del self._locks[jid]
             lock.release()
@@ -181,6 +195,14 @@ class Rooms:
     # -- memory
 
     def _remember(self, room: Room) -> None:
+        """Keeps what was read or made of a room in its turn.
+
+        What another node has changed since may be missing in it, for commits are announced on another connection than
+        they are answered: good enough for now, but not to be kept.
+        """
+        if self._announced.get(room.jid, "") not in (None, room.version):
+            self.forget(room.jid)
+            return
         self._rooms[room.jid] = room, self._clock.seconds() + self._lifetime_s
         self._rooms.move_to_end(room.jid)
         if len(self._rooms) > self._size:
@@ -193,7 +215,8 @@ class Rooms:
     def forget_all(self) -> None:
         """What has been announced by other nodes may have been missed."""
         self._rooms.clear()
-        self._loading.clear()
+        # As if what is being read or changed had been removed.
+        self._announced = dict.fromkeys(self._announced, "")
 
     def forget_domain(self, domain: str) -> None:
         """Drops the rooms below a domain."""
@@ -204,7 +227,12 @@ class Rooms:
         """Some node has changed a room: `version address`, with no version when it has removed it."""
         version, _, address = payload.partition(" ")
         jid = JID.parse(address)
-        self._loading.discard(jid)
         entry = self._rooms.get(jid)
-        if entry is not None and entry[0].version != version:
-            del self._rooms[jid]
+        if entry is not None and entry[0].version == version:
+            return
+        self.forget(jid)
+        if jid in self._announced:
+            self._announced[jid] = version
+        archives = self._archives()
+        if not version and archives is not None:
+            archives.forget(jid, self.server_of(jid))

@@ -2,6 +2,7 @@
 
 from secrets import token_hex
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.words.xish import domish
 
@@ -84,6 +85,21 @@ class Sending:
         """Tells a member, or somebody who has been one."""
         self.copies += 1
         self._router.to_member(notices.message(content, room=room, to=member, id_=id_), room, member, ticket)
+
+    async def told(self, room: JID, member: JID) -> None:
+        """Returns when the notices of a room have reached a member's clients: the answer to a request comes after them.
+
+        They wait where something of the member's, his archive for one, is not in memory; results wait for nothing.
+        """
+        lane, pair = self._router.slow_lane, (room.full, member.bare)
+        if pair not in lane:
+            return
+        reached: Deferred[None] = Deferred()
+        try:
+            lane.add(pair, lambda: reached.callback(None))
+        except Unavailable:  # too much waits in the lane; out of order is better than not at all
+            return
+        await reached
 
 
 def _is_author(element: domish.Element) -> bool:

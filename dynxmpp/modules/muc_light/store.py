@@ -14,9 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from twisted.internet.defer import DeferredLock
-
-from dynxmpp.module import JID, Database, Transaction
+from dynxmpp.module import JID, Transaction
 from dynxmpp.modules.muc_light.blocking_store import LIMITS, BlockingLists, blockers, columns, users, wait_for
 from dynxmpp.modules.muc_light.room import Affiliation, Members, Room, in_order
 
@@ -83,13 +81,20 @@ SELECT pg_notify('{CHANNEL}', %s)
 """
 
 _IS_GOING: Final = f"SELECT FROM muc_light_rooms WHERE {_KEY} AND NOT {_THERE}"
-_GOING: Final = f"SELECT server, service, name FROM muc_light_rooms WHERE NOT {_THERE} ORDER BY id LIMIT %s"
+_GOING: Final = f"""
+SELECT server, service, name, id FROM muc_light_rooms WHERE NOT {_THERE} AND id > %s ORDER BY id LIMIT %s
+"""
 _FINISH: Final = f"DELETE FROM muc_light_rooms WHERE {_KEY} AND NOT {_THERE}"
 
 _ROOMS_OF: Final = """
 SELECT r.server, r.service, r.name, r.version, r.config
 FROM muc_light_occupants AS o JOIN muc_light_rooms AS r ON r.id = o.room
 WHERE o.server = %s AND o.username = %s
+"""
+
+_MEMBERSHIPS: Final = """
+SELECT r.service, r.name, o.affiliation FROM muc_light_occupants AS o JOIN muc_light_rooms AS r ON r.id = o.room
+WHERE o.server = %s AND o.username = %s ORDER BY r.id
 """
 
 _DESCRIBE: Final = f"""
@@ -103,8 +108,9 @@ WHERE server = %s AND service = %s AND name > %s AND {_THERE} ORDER BY name LIMI
 """
 
 _WITH_DOMAIN: Final = """
-SELECT server, service, name FROM muc_light_rooms
-WHERE server <> %s AND id IN (SELECT room FROM muc_light_occupants WHERE server = %s) ORDER BY id LIMIT %s
+SELECT server, service, name, id FROM muc_light_rooms
+WHERE server <> %s AND id > %s AND id IN (SELECT room FROM muc_light_occupants WHERE server = %s)
+ORDER BY id LIMIT %s
 """
 
 _FULL: Final = """
@@ -175,10 +181,6 @@ class RoomStore(BlockingLists):
     `server` is the domain that the service of a room is below.
     """
 
-    def __init__(self, database: Database) -> None:
-        super().__init__(database)
-        self._finishing = DeferredLock()
-
     # One room
 
     async def load(self, server: str, jid: JID) -> Room | None:
@@ -242,28 +244,29 @@ class RoomStore(BlockingLists):
         """Has a room with this address been removed, and its removal not been finished?"""
         return bool(await self._database.query(_IS_GOING, _key(server, jid)))
 
-    async def going(self, limit: int) -> list[tuple[str, JID]]:
-        """At most `limit` of the rooms whose removal is not finished, each with its server, the oldest first."""
-        return _places(await self._database.query(_GOING, (limit,)))
+    async def going(self, after: int, limit: int) -> tuple[list[tuple[str, JID]], int]:
+        """At most `limit` of the rooms whose removal is not finished, each with its server, the oldest first.
 
-    async def finish_removal(self, server: str, jid: JID, elsewhere: Callable[[], Awaitable[None]]) -> None:
-        """Frees the address of a room that has been removed; a room that is there stays.
+        The number is what `after` has to be for the next ones; 0 begins.
+        """
+        rows = await self._database.query(_GOING, (after, limit))
+        return _places(rows), rows[-1][-1] if rows else after
 
-        `elsewhere` removes before what others keep of the room, by its address: once, whichever nodes want to do it, so
-        that it cannot hit a room that has the address next. It holds a connection, and `elsewhere` needs another one:
-        only one at a time may do that.
+    async def finish_removal(self, server: str, jid: JID, elsewhere: Callable[[Transaction], Awaitable[None]]) -> bool:
+        """Frees the address of a room that has been removed; a room that is there stays, and False is given.
+
+        `elsewhere` takes the address from what others keep of the room, in the same transaction: it cannot hit a room
+        that has the address next.
         """
 
-        async def work(transaction: Transaction) -> None:
-            if await transaction.query(f"{_IS_GOING} FOR UPDATE", _key(server, jid)):
-                await elsewhere()
-                await transaction.execute(_FINISH, _key(server, jid))
+        async def work(transaction: Transaction) -> bool:
+            if not await transaction.query(f"{_IS_GOING} FOR UPDATE", _key(server, jid)):
+                return False
+            await elsewhere(transaction)
+            await transaction.execute(_FINISH, _key(server, jid))
+            return True
 
-        await self._finishing.acquire()
-        try:
-            await self._database.transaction(work)
-        finally:
-            self._finishing.release()
+        return await self._database.transaction(work)
 
     # Many rooms
 
@@ -282,6 +285,11 @@ class RoomStore(BlockingLists):
         rows = await self._database.query(f"{_ROOMS_OF} ORDER BY r.id", (user.domain, user.local or ""))
         return [(JID(name, service), version, config) for _, service, name, version, config in rows]
 
+    async def memberships(self, user: JID) -> list[tuple[JID, Affiliation]]:
+        """The rooms of all services in which a user is, the oldest first, and what he is there."""
+        rows = await self._database.query(_MEMBERSHIPS, (user.domain, user.local or ""))
+        return [(JID(name, service), Affiliation(affiliation)) for service, name, affiliation in rows]
+
     async def describe(self, server: str, service: str, rooms: Sequence[JID]) -> dict[JID, tuple[str, dict[str, str]]]:
         """Version and stored configuration of those of the rooms that there are."""
         if not rooms:
@@ -294,9 +302,10 @@ class RoomStore(BlockingLists):
         rows = await self._database.query(_LIST, (server, service, after or "", limit))
         return [JID(name, service) for (name,) in rows]
 
-    async def rooms_with_domain(self, domain: str, limit: int) -> list[tuple[str, JID]]:
-        """At most `limit` of the rooms below other domains in which accounts of a domain are; each with its server."""
-        return _places(await self._database.query(_WITH_DOMAIN, (domain, domain, limit)))
+    async def rooms_with_domain(self, domain: str, after: int, limit: int) -> tuple[list[tuple[str, JID]], int]:
+        """At most `limit` of the rooms below other domains in which accounts of a domain are; else as `going`."""
+        rows = await self._database.query(_WITH_DOMAIN, (domain, after, domain, limit))
+        return _places(rows), rows[-1][-1] if rows else after
 
 
 async def _lock(transaction: Transaction, server: str, jid: JID) -> Room | None:
