@@ -117,8 +117,10 @@ class HostType:
             key: handler for module in self.modules.values() for key, handler in module.bind_handlers()
         }
 
-    def access(self, rule: str, who: JID, hosted: Callable[[str], bool]) -> str | int | None:
-        """What an access rule of the configuration says of `who`, in the context of its own domain.
+    def access(
+        self, rule: str, who: JID, hosted: Callable[[str], bool], *, within: str | None = None
+    ) -> str | int | None:
+        """What an access rule of the configuration says of `who`, in the context of the domain `within`, or of its own.
 
         None for a rule that is not defined; `hosted(domain)` says which domains are served.
         """
@@ -128,7 +130,7 @@ class HostType:
             local=who.local,
             domain=who.domain,
             resource=who.resource,
-            context_domain=who.domain,
+            context_domain=who.domain if within is None else within,
             hosted=hosted,
         )
 

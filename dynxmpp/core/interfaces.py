@@ -184,6 +184,13 @@ class Blocklist(Protocol):
         """Has `account` blocked `contact`? None while the account is not loaded."""
 
 
+class Wall(Protocol):
+    """What separates the domains of a host type from all others, for who brings something in without a stanza."""
+
+    def separates(self, sender: str, recipient: str) -> bool:
+        """Does nothing come from the domain or service `sender` to `recipient`, which is of this host type?"""
+
+
 class CarbonCopies(Protocol):
     """Which sessions get copies of what other resources of their account send and receive (XEP-0280)."""
 

@@ -27,7 +27,8 @@ KINDS = ("message", "presence", "iq")
 class Phase(IntEnum):
     """The place of a filter; lower ones come first. Within a phase the order of the modules' names decides."""
 
-    POLICY = 1  # may it pass at all: isolation, blocking, limits
+    BORDER = 0  # may it come from there at all: isolation, before anything is looked up for a stranger
+    POLICY = 1  # may it pass: blocking, limits
     STATE = 2  # what the stanza changes: subscriptions, directed presence
     ARCHIVE = 3  # what is written, before anybody sees it
     COPY = 4  # carbons and other copies

@@ -192,6 +192,16 @@ class Rule(CreationTestCase):
         self.assertEqual("result", (await self.create(self.ben, ANN))["type"])
         self.assertEqual({ANN: "member", BEN: "owner"}, await self.members())
 
+    async def test_the_domain_of_a_rule_is_that_of_the_service(self) -> None:
+        access = Access(
+            {"own": (AclPattern(),)},  # match = "current_domain"
+            {"muc_create": (AccessClause(acl="own", value="allow"), AccessClause(acl="all", value="deny"))},
+        )
+        self.host.host_types[0].config = type("Config", (), {"access": access})()
+        stranger = self.online("eve@other.example/p")
+        self.assertEqual("not-allowed", refusal(await self.create(stranger))[1])
+        self.assertEqual("result", (await self.create(self.ann))["type"])
+
     async def test_a_rule_that_says_nothing_of_somebody(self) -> None:
         self.rule(("guests", "allow"))
         self.assertEqual("not-allowed", refusal(await self.create(self.ben))[1])

@@ -415,6 +415,8 @@ class DisabledDomains(HostTypesTestCase):
         await self.remove_account(ANN)
         await self.sweep()
         self.assertEqual(set(cells), await self.archives())
+        kept = await self.db.query("SELECT config FROM muc_light_rooms WHERE name LIKE 'cell%'")
+        self.assertEqual([({},)] * 3, kept, "the name alone is kept")
         self.enable(FAR, "far")
         bare, archived, far = self.host.host_types
         await self.sweep(bare, archived)

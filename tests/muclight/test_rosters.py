@@ -190,7 +190,7 @@ class Contacts(RosterTestCase):
         reply = await self.rosters(self.ben, f"<item jid='{LOBBY}' name='Mine'><group>x</group></item>")
         self.assertEqual("result", reply["type"], reply.toXml())
         self.assertEqual(version, await self.version())
-        self.assertIn(item(LOBBY, "Untitled", version), await self.items(self.ben))
+        self.assertEqual([item(LOBBY, "Untitled", version)], await self.items(self.ben))
         self.assertEqual([item(LOBBY, "Untitled", version)], await self.items(self.ann))
         reply = await self.rosters(self.ben, f"<item jid='{LOBBY}' subscription='remove'/>")
         self.assertEqual("result", reply["type"], reply.toXml())

@@ -66,6 +66,7 @@ class Reading:
         self._store = store
         self._arrivals = arrivals
         self._earlier = context.router.earlier
+        self._route = context.router.route
         self._lookups = lookups
         self._options = options
         self._is_room = is_room
@@ -125,8 +126,13 @@ class Reading:
             if not self._is_room and not session.available:
                 _note_copies(session, rows)
             shown = (partial(shown_to, iq.sender),) if self._is_room else ()
+            # Between domains the policies of the one that asks have a say, as in everything that comes from outside.
+            is_within = iq.sender.domain == owner.server
             for stanza, data in results.messages(rows, query, owner.jid, iq.sender, *shown):
-                session.deliver(stanza, data)
+                if is_within:
+                    session.deliver(stanza, data)
+                else:
+                    self._route(stanza, owner.jid, iq.sender)
 
     async def _form(self, iq: IQ, allowed: bool) -> Answer:
         self.permission.check(_FORM, iq.sender, allowed=allowed)

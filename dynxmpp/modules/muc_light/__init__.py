@@ -8,9 +8,10 @@ An extension of the field, not of the XSF; the specification that was followed i
 | a room at one version; its configuration | room.py, room_config.py |
 | who may become what | affiliations.py |
 | what clients ask; what members are told | requests.py, notices.py |
-| rooms in the database; in memory | store.py, blocking_store.py; rooms.py |
+| rooms in the database; in memory | store.py, room_lists.py, blocking_store.py; rooms.py |
 | changes, messages | changes.py, sending.py |
 | lists of rooms | discovery.py, rostered.py |
+| who is out of reach | walls.py |
 | accounts and domains that go | removal.py |
 | the administration of rooms | admin.py |
 """
@@ -62,6 +63,7 @@ from dynxmpp.modules.muc_light.rostered import Rostered
 from dynxmpp.modules.muc_light.schema import MIGRATIONS
 from dynxmpp.modules.muc_light.sending import Sending
 from dynxmpp.modules.muc_light.store import CHANNEL, RoomStore
+from dynxmpp.modules.muc_light.walls import Walls
 from dynxmpp.protocol.disco_info import NS_DISCO_INFO, NS_DISCO_ITEMS
 
 #: How often what crashes have left of removed rooms is looked for, in seconds.
@@ -96,7 +98,8 @@ class MucLight(Module):
             lifetime_s=lifetime_min * 60,
         )
         self.sending = Sending(context.router)
-        self.changes = RoomChanges(self.rooms, self.sending, config, self.schema)
+        walls = Walls(context.domains)
+        self.changes = RoomChanges(self.rooms, self.sending, walls, config, self.schema)
         self.discovery = Discovery(self.rooms, self.schema, config.rooms_per_page)
         self.removal = Removal(self.rooms.store, self.changes, is_served=self._is_served, is_ours=self._is_ours)
         administration = Administration(config.host, self.rooms, self.changes, self.sending, self.schema)
@@ -104,7 +107,7 @@ class MucLight(Module):
         self._sweep = LoopingCall(self._finish_removals)
         self._sweep.clock = context.clock
         if config.rooms_in_rosters:
-            self.host_type.provide(RosterRooms, Rostered(self.rooms.store, self.schema))
+            self.host_type.provide(RosterRooms, Rostered(self.rooms.store, walls, self.schema))
 
     def _is_ours(self, service: str) -> bool:
         """Those that nobody serves now are everybody's."""
@@ -212,7 +215,8 @@ class MucLight(Module):
     @iq_set(NS_CREATE, "query", at=Target.SERVICE | Target.ROOM)
     async def on_create(self, iq: IQ) -> None:
         """At the address of the service the server names the room; the notice tells the creator how."""
-        if self.host_type.access("muc_create", iq.sender, self.context.domains.__contains__) == DENY:
+        domains, within = self.context.domains, self.rooms.server_of(iq.recipient)
+        if self.host_type.access("muc_create", iq.sender, domains.__contains__, within=within) == DENY:
             raise StanzaError("not-allowed")
         service = iq.recipient
         jid = self.changes.new_address(service) if service.local is None else service

@@ -19,6 +19,7 @@ from dynxmpp.modules.muc_light.room_config import RoomSchema
 from dynxmpp.modules.muc_light.rooms import Rooms, new_version
 from dynxmpp.modules.muc_light.sending import Sending
 from dynxmpp.modules.muc_light.store import Change, Decide, Facts, RoomExists
+from dynxmpp.modules.muc_light.walls import Walls
 
 Then = Callable[[Room, Room | None], None]
 
@@ -37,8 +38,11 @@ def affiliation_of(room: Room, who: JID) -> Affiliation:
 class RoomChanges:
     """The changes that are possible in the rooms of a host type."""
 
-    def __init__(self, rooms: Rooms, sending: Sending, options: MucLightConfig, schema: RoomSchema) -> None:
+    def __init__(
+        self, rooms: Rooms, sending: Sending, walls: Walls, options: MucLightConfig, schema: RoomSchema
+    ) -> None:
         self._rooms = rooms
+        self._walls = walls
         self._sending = sending
         self._options = options
         self._schema = schema
@@ -70,11 +74,12 @@ class RoomChanges:
     async def _decide_new(self, creator: JID, jid: JID, wanted: Create, facts: Facts) -> Members:
         try:
             affiliations.check_occupants(creator, wanted.occupants)
-            full = await facts.full([creator, *wanted.occupants], self._options.rooms_per_user)
+            occupants = self._within_reach(jid, wanted.occupants)
+            full = await facts.full([creator, *occupants], self._options.rooms_per_user)
             if creator in full:
                 raise Refused("rooms_per_user_reached")
-            dropped = full | await self._blockers(wanted.occupants, creator, jid, facts)
-            occupants = {user: wish for user, wish in wanted.occupants.items() if user not in dropped}
+            dropped = full | await self._blockers(occupants, creator, jid, facts)
+            occupants = {user: wish for user, wish in occupants.items() if user not in dropped}
             equal = self._options.equal_occupants
             return affiliations.initial(creator, occupants, equal_occupants=equal, rules=self._rules)
         except Refused as refused:
@@ -186,11 +191,15 @@ class RoomChanges:
         affiliations.check_permission(room.members, who, wanted, all_can_invite=all_can_invite)
 
     async def _willing(self, room: Room, who: JID | None, wanted: Changes, facts: Facts) -> Changes:
-        """Without those who would be added and do not want to be, or are in too many rooms already."""
+        """Without those who would be added and do not want to be, or cannot, or are in too many rooms already."""
+        wanted = self._within_reach(room.jid, wanted, room.members)
         joining = [user for user, wish in wanted.items() if wish is not Affiliation.NONE and user not in room.members]
         dropped = await facts.full(joining, self._options.rooms_per_user)
         dropped |= await self._blockers(joining, who, room.jid, facts)
         return {user: wish for user, wish in wanted.items() if user not in dropped}
+
+    def _within_reach(self, jid: JID, wanted: Changes, members: Collection[JID] = ()) -> Changes:
+        return {user: wish for user, wish in wanted.items() if user in members or not self._walls.separate(jid, user)}
 
     async def _blockers(self, joining: Collection[JID], who: JID | None, jid: JID, facts: Facts) -> set[JID]:
         if who is None or not joining or not self._options.blocking:

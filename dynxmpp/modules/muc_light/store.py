@@ -17,6 +17,7 @@ from typing import Any, Final
 from dynxmpp.module import JID, Transaction
 from dynxmpp.modules.muc_light.blocking_store import LIMITS, BlockingLists, blockers, columns, users, wait_for
 from dynxmpp.modules.muc_light.room import Affiliation, Members, Room, in_order
+from dynxmpp.modules.muc_light.room_lists import THERE, RoomLists, places
 
 #: Where it is notified that a room has changed, for nodes that have it in memory: `announcement`.
 CHANNEL: Final = "dynxmpp_muc_light"
@@ -30,17 +31,16 @@ CROSS JOIN LATERAL (
 
 _KEY: Final = "server = %s AND service = %s AND name = %s"
 #: Not the rows of those that are being removed.
-_THERE: Final = "version <> ''"
 
 _LOAD: Final = f"""
 SELECT r.id, r.version, r.config, o.servers, o.usernames, o.affiliations
-FROM muc_light_rooms AS r {_OCCUPANTS} WHERE {_KEY} AND {_THERE}
+FROM muc_light_rooms AS r {_OCCUPANTS} WHERE {_KEY} AND {THERE}
 """
 
 # The lock is of the newest row, what is read beside it of the time when the statement began: the last column says
 # whether somebody has changed the room while we waited, so that it must be read again.
 _LOCK: Final = f"""
-WITH locked AS (SELECT id, ctid AS place FROM muc_light_rooms WHERE {_KEY} AND {_THERE} FOR UPDATE)
+WITH locked AS (SELECT id, ctid AS place FROM muc_light_rooms WHERE {_KEY} AND {THERE} FOR UPDATE)
 SELECT r.id, r.version, r.config, o.servers, o.usernames, o.affiliations, r.ctid = locked.place
 FROM locked JOIN muc_light_rooms AS r USING (id) {_OCCUPANTS}
 """
@@ -80,38 +80,11 @@ WITH went AS (
 SELECT pg_notify('{CHANNEL}', %s)
 """
 
-_IS_GOING: Final = f"SELECT FROM muc_light_rooms WHERE {_KEY} AND NOT {_THERE}"
+_IS_GOING: Final = f"SELECT FROM muc_light_rooms WHERE {_KEY} AND NOT {THERE}"
 _GOING: Final = f"""
-SELECT server, service, name, id FROM muc_light_rooms WHERE NOT {_THERE} AND id > %s ORDER BY id LIMIT %s
+SELECT server, service, name, id FROM muc_light_rooms WHERE NOT {THERE} AND id > %s ORDER BY id LIMIT %s
 """
-_FINISH: Final = f"DELETE FROM muc_light_rooms WHERE {_KEY} AND NOT {_THERE}"
-
-_ROOMS_OF: Final = """
-SELECT r.server, r.service, r.name, r.version, r.config
-FROM muc_light_occupants AS o JOIN muc_light_rooms AS r ON r.id = o.room
-WHERE o.server = %s AND o.username = %s
-"""
-
-_MEMBERSHIPS: Final = """
-SELECT r.service, r.name, o.affiliation FROM muc_light_occupants AS o JOIN muc_light_rooms AS r ON r.id = o.room
-WHERE o.server = %s AND o.username = %s ORDER BY r.id
-"""
-
-_DESCRIBE: Final = f"""
-SELECT name, version, config FROM muc_light_rooms
-WHERE server = %s AND service = %s AND name = ANY(%s::text[]) AND {_THERE}
-"""
-
-_LIST: Final = f"""
-SELECT name FROM muc_light_rooms
-WHERE server = %s AND service = %s AND name > %s AND {_THERE} ORDER BY name LIMIT %s
-"""
-
-_WITH_DOMAIN: Final = """
-SELECT server, service, name, id FROM muc_light_rooms
-WHERE server <> %s AND id > %s AND id IN (SELECT room FROM muc_light_occupants WHERE server = %s)
-ORDER BY id LIMIT %s
-"""
+_FINISH: Final = f"DELETE FROM muc_light_rooms WHERE {_KEY} AND NOT {THERE}"
 
 _FULL: Final = """
 SELECT server, username FROM muc_light_occupants
@@ -175,8 +148,8 @@ Decide = Callable[[Room, Facts], Awaitable[Change | None]]
 DecideNew = Callable[[Facts], Awaitable[tuple[Members, Mapping[str, str]]]]
 
 
-class RoomStore(BlockingLists):
-    """Rooms of all services on one database, and blocking lists. All methods raise Unavailable.
+class RoomStore(RoomLists, BlockingLists):
+    """Rooms of all services on one database, with lists of them, and blocking lists. All methods raise Unavailable.
 
     `server` is the domain that the service of a room is below.
     """
@@ -250,7 +223,7 @@ class RoomStore(BlockingLists):
         The number is what `after` has to be for the next ones; 0 begins.
         """
         rows = await self._database.query(_GOING, (after, limit))
-        return _places(rows), rows[-1][-1] if rows else after
+        return places(rows), rows[-1][-1] if rows else after
 
     async def finish_removal(self, server: str, jid: JID, elsewhere: Callable[[Transaction], Awaitable[None]]) -> bool:
         """Frees the address of a room that has been removed; a room that is there stays, and False is given.
@@ -267,45 +240,6 @@ class RoomStore(BlockingLists):
             return True
 
         return await self._database.transaction(work)
-
-    # Many rooms
-
-    async def rooms_of(self, server: str, service: str, user: JID) -> list[JID]:
-        """The rooms of one service in which a user is, ordered by address."""
-        sql = f"{_ROOMS_OF} AND r.server = %s AND r.service = %s"
-        rows = await self._database.query(sql, (user.domain, user.local or "", server, service))
-        return sorted((room for _, room in _places(rows)), key=lambda room: room.full)
-
-    async def all_rooms_of(self, user: JID) -> list[tuple[str, JID]]:
-        """The rooms of all services in which a user is, each with its server, the oldest first."""
-        return _places(await self._database.query(f"{_ROOMS_OF} ORDER BY r.id", (user.domain, user.local or "")))
-
-    async def described_rooms_of(self, user: JID) -> list[tuple[JID, str, dict[str, str]]]:
-        """As `all_rooms_of`: address, version and stored configuration."""
-        rows = await self._database.query(f"{_ROOMS_OF} ORDER BY r.id", (user.domain, user.local or ""))
-        return [(JID(name, service), version, config) for _, service, name, version, config in rows]
-
-    async def memberships(self, user: JID) -> list[tuple[JID, Affiliation]]:
-        """The rooms of all services in which a user is, the oldest first, and what he is there."""
-        rows = await self._database.query(_MEMBERSHIPS, (user.domain, user.local or ""))
-        return [(JID(name, service), Affiliation(affiliation)) for service, name, affiliation in rows]
-
-    async def describe(self, server: str, service: str, rooms: Sequence[JID]) -> dict[JID, tuple[str, dict[str, str]]]:
-        """Version and stored configuration of those of the rooms that there are."""
-        if not rooms:
-            return {}
-        rows = await self._database.query(_DESCRIBE, (server, service, [room.local for room in rooms]))
-        return {JID(name, service): (version, config) for name, version, config in rows}
-
-    async def list_rooms(self, server: str, service: str, after: str | None, limit: int) -> list[JID]:
-        """At most `limit` rooms of a service, ordered by localpart; those after a localpart."""
-        rows = await self._database.query(_LIST, (server, service, after or "", limit))
-        return [JID(name, service) for (name,) in rows]
-
-    async def rooms_with_domain(self, domain: str, after: int, limit: int) -> tuple[list[tuple[str, JID]], int]:
-        """At most `limit` of the rooms below other domains in which accounts of a domain are; else as `going`."""
-        rows = await self._database.query(_WITH_DOMAIN, (domain, after, domain, limit))
-        return _places(rows), rows[-1][-1] if rows else after
 
 
 async def _lock(transaction: Transaction, server: str, jid: JID) -> Room | None:
@@ -348,11 +282,6 @@ def _room(jid: JID, row: Sequence[Any]) -> Room:
     occupants = zip(usernames or (), servers or (), affiliations or (), strict=True)
     members = {JID(username, server): Affiliation(affiliation) for username, server, affiliation in occupants}
     return Room(jid, number, version, in_order(members), config)
-
-
-def _places(rows: Sequence[Sequence[Any]]) -> list[tuple[str, JID]]:
-    """Addresses of rooms, each with its server."""
-    return [(server, JID(name, service)) for server, service, name, *_ in rows]
 
 
 def _check(version: str) -> None:

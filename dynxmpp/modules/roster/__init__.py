@@ -159,8 +159,11 @@ class Roster(Module):
         query = domish.Element((NS_ROSTER, "query"))
         if self.config.versioning:
             query["ver"] = str(roster.version)
-        query.addRawXml("".join(item.to_xml() for item in roster.listed))
-        for item in () if self._rooms is None else await self._rooms.rostered(roster.account):
+        rooms = [] if self._rooms is None else await self._rooms.rostered(roster.account)
+        # RFC 6121 2.1.2.3: one item for an address; that of a room says what the room says.
+        addresses = {str(item["jid"]) for item in rooms}
+        query.addRawXml("".join(item.to_xml() for item in roster.listed if item.contact.full not in addresses))
+        for item in rooms:
             query.addChild(item)
         return query
 
