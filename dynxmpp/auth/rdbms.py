@@ -99,6 +99,7 @@ async def load_secret(db: Database, random: Random) -> bytes:
     rows = await db.query("SELECT secret FROM auth_secret")
     return bytes(rows[0][0])
 
+
 # OFFSET 0: one look into the index for each, whatever the planner thinks of the number of accounts.
 _ROWS = """
 SELECT q.n, found.* FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS q (server, username, n)

@@ -74,7 +74,6 @@ class WithOffline(ArchiveTestCase):
         await session.asks(QUERY)
         self.assertNotIn(ArchivedCopies, session.slots)
 
-
     async def test_a_full_queue_is_no_error_for_what_is_in_the_archive(self) -> None:
         for number in range(DEFAULT_MAX_MESSAGES):
             self.says(number)
