@@ -1,6 +1,6 @@
 """XEP-0198: what must hold when a connection ends, comes back, or is too slow at the wrong moment."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from dynxmpp.config.acl import AccessClause
 from dynxmpp.core.passage import _run_held
 from dynxmpp.core.slow_lane import SlowLane
 from dynxmpp.db.batch import FIRST_RETRY_S, BatchWriter
-from dynxmpp.modules.offline import _COUNT, _FETCH, ORDER_PATIENCE_S, Offline
+from dynxmpp.modules.offline import _COUNT, _FETCH, ORDER_PATIENCE_S, PAGE_BYTES, Offline
 from dynxmpp.modules.ping import Ping, PingConfig
 from dynxmpp.modules.presence import Presence
 from dynxmpp.modules.stream_management import NS_SM, StaleH, StreamManagement, StreamManagementConfig
@@ -86,15 +86,18 @@ class Rows:
     async def query(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         if sql == _COUNT:
             return [(len(self.rows),)]
-        assert sql == _FETCH
+        assert sql == _FETCH.format(bytes=PAGE_BYTES)
         self.fetched += 1
         size, page = 0, []
         for row in self.rows:
-            if size >= params[2]:
+            if size >= PAGE_BYTES:
                 break
             size += len(row[2])
-            page.append(row)
+            page.append((1, *row))
         return page
+
+    def call_soon(self, function: Callable[[], None]) -> None:
+        function()
 
     async def execute(self, sql: str, params: Sequence[Any] = ()) -> int:
         assert sql.startswith("DELETE")
@@ -118,7 +121,7 @@ class OfflineCase(ManagedCase):
 
     def store(self, *bodies: str) -> Rows:
         rows = Rows(*bodies)
-        self.offline.database = self.offline._writer._database = rows
+        self.offline.database = self.offline._writer._database = self.offline._pages._database = rows
         return rows
 
     def names(self, client: Client) -> list[str]:
