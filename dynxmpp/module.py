@@ -33,6 +33,7 @@ from dynxmpp.db.migrations import Migration
 from dynxmpp.domains.personal_data import PersonalTable, read_stored
 from dynxmpp.jid import JID, InvalidJID
 from dynxmpp.metrics import Metrics
+from dynxmpp.turns import Turns
 from dynxmpp.wire.errors import StanzaError, StreamError, Unavailable
 from dynxmpp.wire.stanza import Stanza, qualified
 
@@ -66,6 +67,7 @@ __all__ = [
     "SubscriptionBook",
     "Target",
     "Transaction",
+    "Turns",
     "Unavailable",
     "Verdict",
     "Wait",

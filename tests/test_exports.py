@@ -37,6 +37,7 @@ EXPORTS = [
     "SubscriptionBook",
     "Target",
     "Transaction",
+    "Turns",
     "Unavailable",
     "Verdict",
     "Wait",

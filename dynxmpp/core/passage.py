@@ -88,7 +88,7 @@ class Passage:
 
         Results and errors overtake: what waits may be waiting for them.
         """
-        key = (context.sender.full, context.recipient.bare)
+        key = _pair(context)
         if key not in self.slow_lane or stanza.attributes.get("type") in ("result", "error"):
             return False
 
@@ -104,13 +104,13 @@ class Passage:
         def wait() -> Awaitable[None]:
             return work
 
-        if not self._enter((context.sender.full, context.recipient.bare), stanza, context, wait):
+        if not self._enter(_pair(context), stanza, context, wait):
             work.close()
 
     async def earlier(self, context: RoutingContext) -> None:
         """Returns when all has been dealt with that the sender of a stanza in the lane had sent before, to whomever."""
         if context.in_lane:
-            await self.slow_lane.earlier((context.sender.full, context.recipient.bare))
+            await self.slow_lane.earlier(_pair(context))
 
     def _enter(
         self,
@@ -168,6 +168,12 @@ class Passage:
             origin.deliver(reply, reply.to_bytes())
         else:
             self._route(reply, context.recipient, context.sender)
+
+
+def _pair(context: RoutingContext) -> tuple[str, str]:
+    """Between whom the order is kept. What a room sends a member is in one order, whoever of the room has said it."""
+    sender = context.sender
+    return sender.bare if context.from_room else sender.full, context.recipient.bare
 
 
 def _run_held(job: Callable[[], Awaitable[None] | None], ticket: CommitTicket) -> Awaitable[None] | None:

@@ -51,13 +51,18 @@ class _Line:
 class SlowLane:
     """Lines of jobs, one a pair of addresses; each line runs one job after the other."""
 
-    def __init__(self, max_line: int = 200, max_jobs: int = 20_000) -> None:
-        """`max_line` bounds one pair's line, `max_jobs` all lines together."""
+    def __init__(self, max_line: int = 200, max_jobs: int = 20_000, reserved: int = 5_000) -> None:
+        """`max_line` bounds one pair's line, `max_jobs` all lines together.
+
+        `reserved` jobs more are taken from sessions: one message in a room makes a job for each member, and must not
+        keep out what others send.
+        """
         self._lines: dict[Key, _Line] = {}
         #: The same by sender, for who asks what a sender has in the lane.
         self._of_sender: dict[str, list[_Line]] = {}
         self._max_line = max_line
         self._max_jobs = max_jobs
+        self._reserved = reserved
         self._jobs = 0
         self._numbers = count(1)
         self._idle: list[Deferred[None]] = []
@@ -76,7 +81,8 @@ class SlowLane:
         Raises Unavailable when the lane is full; the job has not been taken then.
         """
         line = self._lines.get(key)
-        if self._jobs >= self._max_jobs or (line is not None and len(line.jobs) >= self._max_line):
+        max_jobs = self._max_jobs if origin is None else self._max_jobs + self._reserved
+        if self._jobs >= max_jobs or (line is not None and len(line.jobs) >= self._max_line):
             raise Unavailable("the slow lane is full")
         self._jobs += 1
         number = next(self._numbers)
@@ -86,7 +92,7 @@ class SlowLane:
             Deferred.fromCoroutine(self._run(key, line))
             return
         line.jobs.append((number, job))
-        if len(line.jobs) == SLOW_AT and line.origin is not None:
+        if len(line.jobs) >= SLOW_AT and not line.slowed and line.origin is not None:
             line.slowed = True
             line.origin.slow_down(True)
 

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from dynxmpp.db.arrays import columns
+from dynxmpp.wire.errors import Unavailable
 
 Row = tuple[Any, ...]
 
@@ -48,8 +49,8 @@ class LookupCombiner:
     async def lookup(self, params: Row) -> list[Row]:
         """The rows for these parameters, without their number.
 
-        Raises what the statement raises, as everybody does who was in the same one. It goes on when one of them is
-        cancelled.
+        Raises what the statement raises, as everybody does who was in the same one; of Unavailable all hear who were in
+        line behind it. It goes on when one of them is cancelled.
         """
         # A Deferred that is cancelled takes itself out of the line; one whose statement runs is only not told.
         answer: Deferred[list[Row]] = Deferred()
@@ -71,12 +72,19 @@ class LookupCombiner:
     async def _ask(self, batch: list[tuple[Row, Deferred[list[Row]]]]) -> None:
         answers: list[list[Row]] = [[] for _ in batch]
         failure: Failure | None = None
+        last_behind = self._waiting[-1] if self._waiting else None
         try:
             for number, *row in await self._database.query(self._sql, columns([params for params, _ in batch])):
                 answers[number - 1].append(tuple(row))
         except Exception:  # noqa: BLE001 - border: it goes to everybody who asked
             failure = Failure()
         self._in_flight -= 1
+        if failure is not None and failure.check(Unavailable) and last_behind in self._waiting:
+            # Who was in line all the time has waited as long: nobody is to wait for one time-out after the other.
+            behind = self._waiting.index(last_behind) + 1
+            batch = [*batch, *self._waiting[:behind]]
+            del self._waiting[:behind]
+            answers += [[] for _ in range(behind)]
         # The next statement first: who is answered may take a while, or ask again.
         self._send()
         for (_, asker), rows in zip(batch, answers, strict=True):

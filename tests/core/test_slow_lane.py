@@ -206,6 +206,16 @@ class Bounds(SlowLaneTestCase):
         lane.add(PAIR, self.at_once("room again"))
         self.assertEqual("room again", self.done[-1])
 
+    def test_some_of_it_is_for_sessions_only(self) -> None:
+        lane, session = SlowLane(max_jobs=1, reserved=1), cast(Session, FakeSession())
+        first = self.occupy(lane=lane)
+        lane.add(PAIR, self.at_once("a room's"))
+        self.assertRaises(Unavailable, lane.add, OTHER, self.at_once("too much of the room"))
+        lane.add(PAIR, self.at_once("a session's"), session)
+        self.assertRaises(Unavailable, lane.add, OTHER, self.at_once("too much"), session)
+        first.callback(None)
+        self.assertEqual(["first begins", "first ends", "a room's", "a session's"], self.done)
+
     def test_what_was_refused_leaves_nothing(self) -> None:
         lane = SlowLane(max_jobs=0)
         self.assertRaises(Unavailable, lane.add, PAIR, self.at_once("too much"))
@@ -232,6 +242,30 @@ class Bounds(SlowLaneTestCase):
 
 
 class SlowSessions(SlowLaneTestCase):
+    def test_a_line_that_grows_again_slows_once(self) -> None:
+        """What is sent on behalf of a session comes although the session is not read from."""
+        session = FakeSession()
+        first = self.occupy(origin=session)
+        job, second = self.waits("second")
+        self.lane.add(PAIR, job)
+        for number in range(SLOW_AT - 1):
+            self.lane.add(PAIR, self.at_once(str(number)))
+        first.callback(None)
+        self.lane.add(PAIR, self.at_once("once more"))
+        second.callback(None)
+        self.assertEqual([True, False], session.calls)
+
+    def test_a_line_that_grows_by_what_goes_on_slows_too(self) -> None:
+        session = FakeSession()
+        first = self.occupy(origin=session)
+        for number in range(SLOW_AT - 1):
+            self.lane.add(PAIR, self.at_once(str(number)))
+        self.lane.add_next(PAIR, self.at_once("next"))
+        self.lane.add(PAIR, self.at_once("last"))
+        self.assertEqual([True], session.calls)
+        first.callback(None)
+        self.assertEqual([True, False], session.calls)
+
     def test_a_short_line_slows_nobody(self) -> None:
         session = FakeSession()
         first = self.occupy(origin=session)

@@ -9,6 +9,7 @@ from twisted.trial.unittest import TestCase
 
 from dynxmpp.db.lookup import LookupCombiner
 from dynxmpp.db.migrations import Migration
+from dynxmpp.wire.errors import Unavailable
 from tests.fixtures.postgres import DatabaseTestCase
 
 Rows = list[tuple[Any, ...]]
@@ -53,6 +54,29 @@ class Combining(TestCase):
         self.assertEqual([["{1}", '{"a"}']], self.gate.statements)
         self.gate.waiting[0].callback([(1, "x", 2), (1, "y", 3)])
         self.assertEqual([("x", 2), ("y", 3)], self.successResultOf(asked))
+
+    def test_a_database_that_is_away_fails_all_who_were_in_line(self) -> None:
+        """Each statement has a time-out of its own: nobody waits for one after the other."""
+        self.combiner = LookupCombiner(self.gate, "SELECT", max_rows=1)
+        first = self.ask("first")
+        behind = [self.ask(n) for n in range(3)]
+        self.gate.waiting[0].errback(Unavailable("away"))
+        self.failureResultOf(first, Unavailable)
+        later = self.ask("later")
+        self.gate.waiting[1].errback(Unavailable("away"))
+        for asked in behind:
+            self.failureResultOf(asked, Unavailable)
+        self.assertEqual(['{"later"}'], self.gate.statements[-1])
+        self.gate.waiting[2].callback([(1, "x")])
+        self.assertEqual([("x",)], self.successResultOf(later))
+
+    def test_other_failures_are_those_of_one_statement(self) -> None:
+        self.combiner = LookupCombiner(self.gate, "SELECT", max_rows=1)
+        first, behind = self.ask("first"), self.ask("behind")
+        self.gate.waiting[0].errback(ZeroDivisionError())
+        self.failureResultOf(first, ZeroDivisionError)
+        self.gate.waiting[1].callback([(1, "x")])
+        self.assertEqual([("x",)], self.successResultOf(behind))
 
     def test_who_asks_in_the_same_turn_shares_a_statement(self) -> None:
         self.gate.turn = []

@@ -331,6 +331,8 @@ class Ownership(AffiliationTestCase):
         await self.room()
         await self.told(self.ann, {ANN: "member", BEN: "none", CAT: "none"}, {BEN: "none", CAT: "none"})
         self.assertEqual({ANN: "owner"}, await self.members())
+        # Nothing else has been asked for, and so nobody is told of a change that is none.
+        await self.nothing(self.ann, {ANN: "member"})
 
     async def test_a_newcomer_becomes_owner(self) -> None:
         await self.room()

@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 from dynxmpp.config.acl import Access, AccessClause, AclPattern
+from dynxmpp.module import Transaction
 from dynxmpp.modules.mam.config import MamConfig, PmArchive
 from dynxmpp.modules.muc_light.config import MucLightConfig, RoomField
 from dynxmpp.modules.muc_light.names import NS_AFFILIATIONS, NS_BLOCKING, NS_CONFIGURATION, NS_CREATE, NS_DESTROY
@@ -251,6 +252,20 @@ class ColdArchives(CreationTestCase):
         self.forget_archives()
         heard = await self.hear(self.cat, NS_DESTROY)
         self.assertEqual(["message", "iq"], [stanza[1] for stanza in heard[CAT]])
+
+    async def test_of_a_destruction_that_is_over_sooner(self) -> None:
+        await self.room(BEN)
+        self.forget_archives()
+
+        async def meanwhile(transaction: Transaction) -> None:
+            await transaction.execute("LOCK TABLE mam_archive")
+            self.ann.sends(f"<iq type='set' id='h' to='{LOBBY}'><query xmlns='{NS_DESTROY}'/></iq>")
+            while await transaction.query("SELECT FROM muc_light_rooms"):
+                pass
+
+        await self.db.transaction(meanwhile)
+        await self.settle()
+        self.assertEqual(["message", "iq"], [element.name for element in self.ann.received])
 
     def forget_archives(self) -> None:
         mam: Any = self.host.host_types[0].modules["mod_mam_meta"]

@@ -7,7 +7,7 @@ from dynxmpp.modules.isolation import DomainIsolation
 from dynxmpp.modules.muc_light.config import MucLightConfig
 from dynxmpp.modules.roster import Roster
 from dynxmpp.wire.ns import NS_ROSTER
-from tests.muclight.support import ANN, BEN, LOBBY, RoomTestCase
+from tests.muclight.support import ANN, BEN, LOBBY, RoomTestCase, refusal
 
 EVE = "eve@other.example"
 FAY = "fay@open.example"
@@ -32,6 +32,9 @@ class Walled(RoomTestCase):
         reply = await self.affiliate(self.ann, (EVE, "member"))
         self.assertEqual("result", reply["type"], reply.toXml())
         self.assertNotIn(EVE, await self.members())
+        # What is meaningless is so for those whom no wall parts too.
+        reply = await self.affiliate(self.ann, (EVE, "none"))
+        self.assertEqual(("modify", "bad-request", "Meaningless change"), refusal(reply))
         await self.settle()
         self.assertFalse(self.eve.received)
         self.assertTrue(self.fay.received)

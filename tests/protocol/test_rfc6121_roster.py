@@ -487,7 +487,7 @@ class ManyInLine(Answers):
         gate.callback(None)
         await gatherResults([first, third])
         self.assertEqual(["first", "third"], order)
-        self.assertEqual({}, rosters._turns)
+        self.assertEqual(0, len(rosters._turns))
 
     async def test_nobody_gets_ahead_of_the_line(self) -> None:
         rosters = self.roster_module("capulet.example")._rosters

@@ -95,3 +95,8 @@ class Owners:
         self._forgotten += 1
         for key in [key for key in self._known if key[0] == server]:
             del self._known[key]
+
+    def forget_all(self) -> None:
+        """As `forget`, for all archives: what other nodes have removed may have been missed."""
+        self._forgotten += 1
+        self._known.clear()

@@ -77,10 +77,10 @@ class Removal:
 
     async def remove_nameless(self, server: str) -> None:
         """Removes what archives that have lost their names have. Raises Unavailable."""
-        # What is on its way into these archives is deleted with the rest.
-        await self._store.flush()
         while rows := await self._database.query(_NAMELESS, (server, BATCH_ARCHIVES)):
             archives = [number for (number,) in rows]
+            # What is on its way into these archives is deleted with the rest.
+            await self._store.flush()
             for table in TABLES:
                 await self._delete_rows(table, archives)
             await self._database.execute(_DELETE, (archives,))

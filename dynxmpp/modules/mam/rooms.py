@@ -1,6 +1,7 @@
 """The archives of rooms, as the service that has the rooms uses them (core.interfaces.RoomArchive)."""
 
 from collections.abc import Awaitable
+from typing import Final
 
 from dynxmpp.module import IQ, JID, Answer, CommitTicket, ModuleContext, Stanza, Transaction
 from dynxmpp.modules.mam.arrivals import Arrivals
@@ -17,9 +18,26 @@ from dynxmpp.modules.mam.store import ArchiveStore
 from dynxmpp.modules.mam.writing import Wants
 from dynxmpp.protocol.stanza_id import origin_id
 
+#: Where it is notified that the archive of a room has lost its name: `server name`.
+CHANNEL: Final = "dynxmpp_mam_room"
+
+
+class _Arrival:
+    """A message on its way into an archive whose number is not known yet; `is_void`: its room has been destroyed."""
+
+    __slots__ = ("is_void", "room")
+
+    def __init__(self, room: JID) -> None:
+        self.room = room
+        self.is_void = False
+
 
 class Rooms:
-    """The archives of a host type's rooms."""
+    """The archives of a host type's rooms.
+
+    Nodes tell each other which archives are gone in the transaction that takes their names. The rooms themselves were
+    gone earlier; who hears of that only might still find the old number afterwards.
+    """
 
     def __init__(
         self,
@@ -49,6 +67,14 @@ class Rooms:
         self._archivable = Archivable(markers=options.archive_chat_markers)
         #: Messages that were given to the store.
         self.archived = 0
+        self._arriving: set[_Arrival] = set()
+        if context.announcements is not None:
+            context.announcements.subscribe(CHANNEL, self._announced, on_reconnect=owners.forget_all)
+
+    def _announced(self, payload: str) -> None:
+        """Some node has released an archive."""
+        server, _, name = payload.partition(" ")
+        self._owners.forget(server, ROOM, name)
 
     def serves(self, pattern: str) -> bool:
         return pattern == self._host
@@ -90,11 +116,16 @@ class Rooms:
         wants: bool | Awaitable[bool],
     ) -> None:
         taken = False
+        arrival = _Arrival(room)
+        self._arriving.add(arrival)
         try:
             if isinstance(wants, bool) or await wants:
-                self._write(await self._owners.get(domain, ROOM, room.bare), id_, sender, stanza, ticket)
+                archive = await self._owners.get(domain, ROOM, room.bare)
+                if not arrival.is_void:  # else it is that of the next room with this address
+                    self._write(archive, id_, sender, stanza, ticket)
             taken = True
         finally:
+            self._arriving.remove(arrival)
             if taken:
                 ticket.release()
             else:
@@ -116,12 +147,16 @@ class Rooms:
 
     async def release(self, room: JID, domain: str, transaction: Transaction) -> None:
         await self._removal.release(domain, ROOM, room.bare, transaction)
+        await transaction.query("SELECT pg_notify(%s, %s)", (CHANNEL, f"{domain} {room.bare}"))
 
     def forget(self, room: JID, domain: str) -> None:
         self._owners.forget(domain, ROOM, room.bare)
 
     def clean(self, room: JID, domain: str) -> None:
         self.forget(room, domain)
+        for arrival in self._arriving:
+            if arrival.room == room:
+                arrival.is_void = True
         self._context.spawn("archive_removal_failed", self._removal.remove_nameless(domain))
 
     async def answer(self, room: JID, domain: str, iq: IQ, *, is_owner: bool) -> Answer:

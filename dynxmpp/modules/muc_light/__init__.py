@@ -170,10 +170,12 @@ class MucLight(Module):
 
     async def _room(self, jid: JID) -> Room:
         room = await self.rooms.get(jid)
+        if room is not None and self.archive is not None:
+            await self.archive.load(jid, self.rooms.server_of(jid))
+            # Meanwhile it may have been changed, and the members been told so.
+            room = await self.rooms.get(jid)
         if room is None:
             raise StanzaError("item-not-found")
-        if self.archive is not None:
-            await self.archive.load(jid, self.rooms.server_of(jid))
         return room
 
     # -- discovery (section 4)

@@ -5,11 +5,10 @@ from collections.abc import Awaitable, Callable
 from secrets import token_urlsafe
 from typing import Final, TypeVar
 
-from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
 from dynxmpp.core.interfaces import RoomArchive
-from dynxmpp.module import JID, Clock, Transaction, Unavailable
+from dynxmpp.module import JID, Clock, Transaction, Turns, Unavailable
 from dynxmpp.modules.muc_light.room import Room
 from dynxmpp.modules.muc_light.store import Decide, DecideNew, RoomExists, RoomStore
 
@@ -59,7 +58,7 @@ class Rooms:
         self._lifetime_s = lifetime_s
         #: Rooms, and until when they may be believed.
         self._rooms: OrderedDict[JID, tuple[Room, float]] = OrderedDict()
-        self._locks: dict[JID, DeferredLock] = {}
+        self._turns: Turns[JID] = Turns()
         #: Rooms that are being read or changed; of each the version that was announced last meanwhile, if any was.
         self._announced: dict[JID, str | None] = {}
 
@@ -179,18 +178,14 @@ class Rooms:
             found, last = await self.store.going(last, MANY)
 
     async def _in_turn(self, jid: JID, work: Callable[[], Awaitable[T]]) -> T:
-        lock = self._locks.get(jid)
-        if lock is None:
-            lock = self._locks[jid] = DeferredLock()
-        await lock.acquire()
-        try:
+        async def watched() -> T:
             self._announced[jid] = None
-            return await work()
-        finally:
-            del self._announced[jid]
-            if not lock.waiting:
-                del self._locks[jid]
-            lock.release()
+            try:
+                return await work()
+            finally:
+                del self._announced[jid]
+
+        return await self._turns.take(jid, watched)
 
     # -- memory
 
@@ -219,9 +214,13 @@ class Rooms:
         self._announced = dict.fromkeys(self._announced, "")
 
     def forget_domain(self, domain: str) -> None:
-        """Drops the rooms below a domain."""
-        for jid in [jid for jid in self._rooms if jid.domain.endswith(f".{domain}")]:
+        """Drops the rooms below a domain, also those that are being read or changed."""
+        below = f".{domain}"
+        for jid in [jid for jid in self._rooms if jid.domain.endswith(below)]:
             del self._rooms[jid]
+        for jid in self._announced:
+            if jid.domain.endswith(below):
+                self._announced[jid] = ""
 
     def announced(self, payload: str) -> None:
         """Some node has changed a room: `version address`, with no version when it has removed it."""

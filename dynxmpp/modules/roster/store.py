@@ -14,7 +14,7 @@ from typing import TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from dynxmpp.module import JID, Database, LookupCombiner, SessionTable, Unavailable
+from dynxmpp.module import JID, Database, LookupCombiner, SessionTable, Turns, Unavailable
 from dynxmpp.modules.roster.items import AccountRoster, RosterItem
 from dynxmpp.protocol.subscription import State
 
@@ -92,6 +92,8 @@ RETURNING next.version, next.removed
 """
 )
 
+#: Rosters that are read in one statement: large ones take their time.
+ROSTERS = 20
 #: How often a decision is made again because of somebody else's writing.
 _ATTEMPTS = 3
 
@@ -100,55 +102,20 @@ class _Outdated(Exception):
     """The roster in memory is not the one in the database."""
 
 
-class _Turns:
-    """Those who want to change one roster, one after the other.
-
-    A DeferredLock would do, but those who need not wait for the database would end inside each other: strangers, of
-    whom many may be in line, could reach the limit of recursion.
-    """
-
-    def __init__(self) -> None:
-        self._busy = False
-        self._line: deque[Deferred[None]] = deque()
-        self._calling = False
-
-    @property
-    def idle(self) -> bool:
-        return not self._busy and not self._line
-
-    async def begin(self) -> None:
-        if self.idle:
-            self._busy = True
-            return
-        turn: Deferred[None] = Deferred(self._line.remove)
-        self._line.append(turn)
-        await turn
-
-    def end(self) -> None:
-        self._busy = False
-        if self._calling:
-            return  # somebody further out calls the next one
-        self._calling = True
-        while self._line and not self._busy:
-            self._busy = True
-            self._line.popleft().callback(None)
-        self._calling = False
-
-
 class Rosters:
     """The rosters of a host type: those of accounts with sessions, and the least recently used of others."""
 
     def __init__(self, database: Database, sessions: SessionTable, cache_size: int) -> None:
         """`cache_size` bounds the rosters of accounts without sessions."""
         self._database = database
-        self._rows = LookupCombiner(database, _LOAD)
+        self._rows = LookupCombiner(database, _LOAD, max_rows=ROSTERS)
         self._sessions = sessions
         self._cache_size = cache_size
         self._online: dict[str, AccountRoster] = {}
         self._others: OrderedDict[str, AccountRoster] = OrderedDict()
         #: Who waits for a roster that is being read.
         self._loading: dict[str, list[Deferred[AccountRoster]]] = {}
-        self._turns: dict[str, _Turns] = {}
+        self._turns: Turns[str] = Turns()
 
     # -- memory
 
@@ -229,19 +196,16 @@ class Rosters:
 
         One decision about an account comes after the other. Raises what `decide` raises, and Unavailable.
         """
-        turns = self._turns.setdefault(account.bare, _Turns())
-        await turns.begin()
-        try:
+
+        async def work() -> T:
             for _ in range(_ATTEMPTS):
                 try:
                     return await decide(await self.load(account))
                 except _Outdated:
                     self.forget(account.bare)
             raise Unavailable("the roster is being changed by others all the time")
-        finally:
-            turns.end()
-            if turns.idle and self._turns.get(account.bare) is turns:
-                del self._turns[account.bare]
+
+        return await self._turns.take(account.bare, work)
 
     async def write(self, roster: AccountRoster, item: RosterItem) -> RosterItem:
         """Stores an item, within `change()`; returns it with its version."""
