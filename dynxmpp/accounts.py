@@ -1,5 +1,7 @@
 """The accounts of a host type, as its section [auth] wants them."""
 
+from collections.abc import Callable
+from math import inf
 from random import Random
 from typing import Any
 
@@ -15,8 +17,18 @@ from dynxmpp.databases import Databases
 OFFERED_HASHES = ("sha1", "sha256", "sha512")
 
 
-async def build_accounts(host: HostConfig, databases: Databases, *, clock: Any, random: Random) -> Accounts:
-    """Its methods in the configured order. Raises NoPool when one of them has no database."""
+async def build_accounts(
+    host: HostConfig,
+    databases: Databases,
+    *,
+    clock: Any,
+    random: Random,
+    limit_of: Callable[[str], float] = lambda domain: inf,
+) -> Accounts:
+    """Its methods in the configured order. Raises NoPool when one of them has no database.
+
+    `limit_of`: how many accounts a domain may have, besides `auth.max_users_per_domain`.
+    """
     auth = host.auth
     methods: list[AuthMethod] = []
     secret = random.randbytes(32)
@@ -32,7 +44,8 @@ async def build_accounts(host: HostConfig, databases: Databases, *, clock: Any, 
                 scram=auth.password.format == "scram",
                 hashes=_hashes(auth.password.hash),
                 iterations=auth.password.scram_iterations,
-                max_users_per_domain=None if limit == float("inf") else int(limit),
+                max_users_per_domain=None if limit == inf else int(limit),
+                limit_of=limit_of,
             )
             methods.append(method)
         else:

@@ -17,13 +17,12 @@ from urllib.parse import urlsplit
 
 import click
 
-from dynxmpp.cli_api import BROKEN_PIPE, INTERRUPTED, REFUSED, Api, one_line, tell
+from dynxmpp.cli_api import BROKEN_PIPE, INTERRUPTED, JSON_LINES, REFUSED, Api, one_line, tell
 
 if TYPE_CHECKING:
     from dynxmpp.jid import JID
 
 DEFAULT_URL: Final = "http://localhost:8088/api"
-JSON_LINES: Final = "application/jsonl"
 
 
 class Console(click.Group):
@@ -109,6 +108,10 @@ def _domain(context: click.Context, parameter: click.Parameter, value: str) -> s
         return prepare_domain(value)
     except InvalidJID as problem:
         raise click.BadParameter(str(problem)) from None
+
+
+def _optional_domain(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    return None if value is None else _domain(context, parameter, value)
 
 
 def _text(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -246,6 +249,35 @@ def domain_remove(api: Api, name: str, host_type: str, yes: bool) -> None:
     api.done(f"{name}: removed", domain=name)
 
 
+_import_options = (
+    click.argument("source", metavar="FILE", type=click.File("rb")),
+    click.option("--dry-run", is_flag=True, help="Check the lines and send nothing."),
+    click.option(
+        "--errors",
+        metavar="FILE",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Where lines that fail are written, instead of standard error.",
+    ),
+)
+
+
+@domain.command("import")
+@_commands
+@_import_options[0]
+@_import_options[1]
+@_import_options[2]
+@click.option("--host-type", callback=_text, help="For lines that have none.")
+def domain_import(api: Api, source: IO[bytes], dry_run: bool, errors: Path | None, host_type: str | None) -> None:
+    """Create the domains of a file with the columns domain and host_type; `-` is standard input.
+
+    Domains that are there already count as done.
+    """
+    from dynxmpp.cli_import import run_import
+    from dynxmpp.cli_rows import domains
+
+    run_import(api, domains(host_type), source, dry_run=dry_run, errors=errors)
+
+
 # -- accounts
 
 
@@ -287,6 +319,22 @@ def account_register(api: Api, jid: tuple[str, str], password: str | None, passw
     body = {"username": username, "password": _password(password, password_stdin)}
     api.call("POST", "users", domain_name, body=body)
     api.done(f"{username}@{domain_name}: registered", jid=f"{username}@{domain_name}")
+
+
+@account.command("import")
+@_commands
+@_import_options[0]
+@_import_options[1]
+@_import_options[2]
+def account_import(api: Api, source: IO[bytes], dry_run: bool, errors: Path | None) -> None:
+    """Create the accounts of a file with the columns jid and password; `-` is standard input.
+
+    Accounts that are there already count as done, and keep their passwords.
+    """
+    from dynxmpp.cli_import import run_import
+    from dynxmpp.cli_rows import ACCOUNTS
+
+    run_import(api, ACCOUNTS, source, dry_run=dry_run, errors=errors)
 
 
 @account.command("passwd")
@@ -364,6 +412,56 @@ def account_list(api: Api, name: str, prefix: str | None, limit: int | None) -> 
     """List the accounts of a domain by name."""
     names = api.pages("users", name, key="users", entry=str, limit=limit, prefix=prefix)
     api.table(("jid",), ({"jid": f"{username}@{name}"} for username in names))
+
+
+# -- all data of a domain
+
+
+@main.group()
+def data() -> None:
+    """All that is stored of a domain, to leave or to arrive (XEP-0227)."""
+
+
+_output_option = click.option(
+    "--output", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Instead of standard output."
+)
+
+
+@data.command("export")
+@_commands
+@click.argument("name", metavar="DOMAIN", callback=_domain)
+@_output_option
+def data_export(api: Api, name: str, output: Path | None) -> None:
+    """Hand out a domain's accounts and all that is stored of them, passwords or their keys among it."""
+    from dynxmpp.cli_portability import XML, Progressing
+
+    if output is None:
+        with Progressing(sys.stdout.buffer, "received") as out:
+            api.download("domains", name, "data", media_type=XML, out=out)
+        return
+    try:
+        with _whole_file(output) as file, Progressing(file, "received") as out:
+            api.download("domains", name, "data", media_type=XML, out=out)
+    except OSError as problem:
+        raise api.failure(REFUSED, f"{output}: {problem.strerror}") from None
+    api.done(f"{name}: written to {output}", domain=name, file=str(output))
+
+
+@data.command("import")
+@_commands
+@click.argument("file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--domain", "name", callback=_optional_domain, help="The domain here, if it has another name.")
+@click.option("--host", callback=_optional_domain, help="Which host of the document, if it is not the first.")
+@click.option("--host-type", callback=_text, help="Add the domain with this host type if it is not there.")
+@click.option("--overwrite", is_flag=True, help="Give accounts that are there the passwords of the document.")
+@click.option("--dry-run", is_flag=True, help="Write nothing, say what would be done.")
+def data_import(
+    api: Api, file: Path, name: str | None, host: str | None, host_type: str | None, overwrite: bool, dry_run: bool
+) -> None:
+    """Take over the accounts of a document, and all that is stored of them. It can be done again."""
+    from dynxmpp.cli_portability import run_import
+
+    run_import(api, file, domain=name, host=host, host_type=host_type, overwrite=overwrite, dry_run=dry_run)
 
 
 # -- sessions

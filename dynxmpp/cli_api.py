@@ -5,21 +5,23 @@ import functools
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import IO, Any, Final
 from urllib.parse import quote, urlencode
 
 import click
 
-__all__ = ["BROKEN_PIPE", "INTERRUPTED", "REFUSED", "Api", "one_line", "tell"]
+__all__ = ["BROKEN_PIPE", "FAILED", "INTERRUPTED", "JSON_LINES", "REFUSED", "Api", "one_line", "tell"]
 
 #: Seconds until a connection is there, and for the answer to one request: removing a large domain takes its time.
 CONNECT_TIMEOUT_S: Final = 10
 TIMEOUT_S: Final = 300
+UPLOAD_TIMEOUT_S: Final = 60
 PAGE: Final = 1000
 #: Bytes of an answer that are held at a time, when it goes to a file or to standard output.
 PIECE: Final = 65_536
+JSON_LINES: Final = "application/jsonl"
 
 REFUSED, USAGE, NOT_FOUND, CONFLICT, UNREACHABLE, FAILED, CREDENTIALS = 1, 2, 3, 4, 5, 6, 7
 #: 128 and the number of the signal, as shells have it: SIGINT, SIGPIPE.
@@ -89,6 +91,54 @@ class Api:
             raise self.failure(FAILED, text) from None
         finally:
             answer.close()
+
+    def upload(self, *path: str, media_type: str, source: IO[bytes], **query: object) -> Any:
+        """Sends what `source` has as it is read; the JSON of the answer."""
+        import urllib3
+
+        # While a body is sent, urllib3 takes the first of these times for each piece: the server may be busy.
+        timeout = urllib3.Timeout(connect=UPLOAD_TIMEOUT_S, read=TIMEOUT_S)
+        headers = {**self._headers, "Content-Type": media_type}
+        fields = urlencode({key: str(value) for key, value in query.items() if value is not None})
+        answer = self._request("PUT", *path, fields=fields, body=source, headers=headers, timeout=timeout)
+        try:
+            return json.loads(answer.data)
+        except ValueError:
+            raise self._nonsense() from None
+
+    def exchange(self, *path: str, lines: Sequence[bytes]) -> Iterator[dict[str, Any]]:
+        """Sends lines of JSON, and gives the object that answers each of them, as they come."""
+        from urllib3.exceptions import HTTPError
+
+        headers = {**self._headers, "Content-Type": JSON_LINES}
+        answer = self._request("POST", *path, headers=headers, body=b"".join(lines), preload_content=False)
+        begun, count = b"", 0
+        try:
+            if answer.headers.get("Content-Type") != JSON_LINES:
+                raise self._nonsense()
+            for data in answer.stream(PIECE):
+                *whole, begun = (begun + data).split(b"\n")
+                for line in whole:
+                    if count == len(lines):
+                        raise self._nonsense()
+                    count += 1
+                    yield self._object_of(line)
+        except HTTPError as problem:
+            text = f"what {self._url} answered broke off and is not complete: {_reason(problem)}"
+            raise self.failure(FAILED, text) from None
+        finally:
+            answer.close()
+        if count != len(lines):
+            raise self._nonsense()
+
+    def _object_of(self, line: bytes) -> dict[str, Any]:
+        try:
+            found = json.loads(line)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise self._nonsense()
+        return found
 
     def _request(self, method: str, *path: str, fields: str = "", **options: Any) -> Any:
         """The answer that is no refusal."""

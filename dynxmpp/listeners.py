@@ -21,7 +21,7 @@ from dynxmpp.metrics import Metrics
 from dynxmpp.rest.listener import HttpService
 from dynxmpp.rest.mounts import Administration
 from dynxmpp.rest.site import AdminSite, Attachment, Mount
-from dynxmpp.tls import ServerTLS
+from dynxmpp.tls import ServerTLS, StoredCertificates
 from dynxmpp.tls_options import build_tls
 from dynxmpp.wire.errors import StreamError
 
@@ -43,7 +43,9 @@ class Listeners:
         administration: Administration,
         metrics: Metrics,
         outbox: Outbox,
+        certificates: StoredCertificates | None = None,
     ) -> None:
+        """`certificates`: those of domains that are in no file, for the listeners of clients."""
         self._config = config
         self._reactor = reactor
         self._domains = domains
@@ -53,6 +55,7 @@ class Listeners:
         self._administration = administration
         self._metrics = metrics
         self._outbox = outbox
+        self._certificates = certificates
         self._tls: list[ServerTLS] = []
         self.c2s = list(self._build_c2s())
         self.http = list(self._build_http())
@@ -68,7 +71,7 @@ class Listeners:
         for listener in self._config.listen.c2s:
             context = C2SContext(
                 config=listener,
-                tls=self._build_tls(listener.tls),
+                tls=self._build_tls(listener.tls, self._certificates),
                 domains=self._domains,
                 router=self._router,
                 default_domain=general.default_server_domain,
@@ -96,10 +99,10 @@ class Listeners:
             return [Attachment(handler.host, handler.path, MetricsResource(self._metrics.registry))]
         return list(self._administration.mounts([handler]))
 
-    def _build_tls(self, config: Tls | None) -> ServerTLS | None:
+    def _build_tls(self, config: Tls | None, stored: StoredCertificates | None = None) -> ServerTLS | None:
         if config is None:
             return None
-        tls = build_tls(config, self._config.general, clock=self._reactor)
+        tls = build_tls(config, self._config.general, clock=self._reactor, stored=stored)
         self._tls.append(tls)
         return tls
 

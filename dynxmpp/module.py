@@ -8,11 +8,12 @@ of the configuration (`config_model`). What is declared here is all that the ser
 Any other wokkel handler can be a module too: see `WokkelModule`.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeVar
 
 from twisted.internet.defer import maybeDeferred
+from twisted.words.xish import domish
 from wokkel.disco import DiscoFeature
 from wokkel.iwokkel import IDisco
 from wokkel.subprotocols import XMPPHandler
@@ -21,7 +22,17 @@ from dynxmpp.commit import CommitTicket
 from dynxmpp.config.model import Section, option, section
 from dynxmpp.core.domain_table import DomainTable
 from dynxmpp.core.host_type import BindHandler, HostType, NonzaHandler
-from dynxmpp.core.interfaces import Announcements, Clock, Database, Session, Stored, SubscriptionBook, Transaction
+from dynxmpp.core.interfaces import (
+    Announcements,
+    Clock,
+    Database,
+    DomainLimits,
+    Measured,
+    Session,
+    Stored,
+    SubscriptionBook,
+    Transaction,
+)
 from dynxmpp.core.iq_registry import IQ, Answer, IQHandler, IQRoute, Target
 from dynxmpp.core.pipeline import Direction, Filter, Phase, Stop, Verdict, Wait
 from dynxmpp.core.router import Router
@@ -33,6 +44,7 @@ from dynxmpp.db.migrations import Migration
 from dynxmpp.domains.personal_data import PersonalTable, read_stored
 from dynxmpp.jid import JID, InvalidJID
 from dynxmpp.metrics import Metrics
+from dynxmpp.protocol.pie import Imported, NotImported
 from dynxmpp.turns import Turns
 from dynxmpp.wire.errors import StanzaError, StreamError, Unavailable
 from dynxmpp.wire.stanza import Stanza, qualified
@@ -48,11 +60,14 @@ __all__ = [
     "Database",
     "Direction",
     "Filter",
+    "Imported",
     "InvalidJID",
     "LookupCombiner",
+    "Measured",
     "Migration",
     "Module",
     "ModuleContext",
+    "NotImported",
     "PersonalTable",
     "Phase",
     "RoutingContext",
@@ -80,6 +95,7 @@ __all__ = [
     "option",
     "qualified",
     "section",
+    "storage_is_full",
 ]
 
 M = TypeVar("M", bound=Callable[..., Any])
@@ -190,9 +206,14 @@ class Module(XMPPHandler):
     stored: ClassVar[tuple[Stored, ...]] = ()
     #: Tables without the domain in each row: `remove_domain` and `remove_account` delete from them themselves.
     removed_here: ClassVar[tuple[str, ...]] = ()
+    #: How the rows of a domain are found in those of them that count as its use of the storage.
+    measured: ClassVar[tuple[Measured, ...]] = ()
     migrations: ClassVar[tuple[Migration, ...]] = ()
     #: Columns of `stored` that let whoever knows them log in: they are not handed out with an account's data.
     secret_columns: ClassVar[frozenset[str]] = frozenset({"credential", "password", "token"})
+
+    #: What `import_element` takes.
+    imported: tuple[Imported, ...] = ()
 
     def __init__(self, context: ModuleContext, config: Any) -> None:
         """`config` is an instance of `config_model`."""
@@ -250,6 +271,34 @@ class Module(XMPPHandler):
         tables = [stored for stored in self.stored if stored.user is not None]
         return [await read_stored(self.database, stored, account, self.secret_columns) for stored in tables]
 
+    async def check_storage(self, domain: str, size: int) -> None:
+        """To be asked before `size` bytes are stored for an account of a domain.
+
+        Raises StanzaError when the domain has stored as much as it may (`limits.stored_bytes`), Unavailable.
+        """
+        limits = self.host_type.find(DomainLimits)
+        full = None if limits is None else limits.is_full(domain, size)
+        if full is True or (full and await full):
+            raise storage_is_full()
+
+    async def exported(self, account: JID) -> AsyncIterator[bytes]:
+        """What is kept of an account, as it goes to another server (XEP-0227): children of <user/>, in pieces.
+
+        Each child declares its own namespace. An asynchronous generator; it raises what the database raises.
+        """
+        nothing: tuple[bytes, ...] = ()
+        for piece in nothing:
+            yield piece
+
+    async def import_element(self, account: JID, element: domish.Element) -> bool:
+        """Stores what `exported` has given here or elsewhere; False: it is nothing of this module's.
+
+        What the account has already stays, and nothing is there twice when it comes twice. The account may not be there
+        yet. Returns when it is committed. Raises NotImported for parts that are left out, StanzaError where that is all
+        of it.
+        """
+        return False
+
     def receive(self, stanza: Stanza, context: RoutingContext) -> Awaitable[None] | None:
         """A stanza for the module's subdomain that none of its IQ handlers answers.
 
@@ -281,6 +330,11 @@ class Module(XMPPHandler):
                 if route.at & (Target.SERVICE | Target.ROOM):
                     route = replace(route, service=self.subdomain)
                 yield route, getattr(self, name)
+
+
+def storage_is_full() -> StanzaError:
+    """For who wants to store something in a domain that has stored as much as it may."""
+    return StanzaError("resource-constraint", text="The domain has stored as much as it may")
 
 
 class WokkelModule(Module):

@@ -30,7 +30,7 @@ from dynxmpp.config.host_config import Config, HostConfig
 from dynxmpp.config.services import GLOBAL_POOL
 from dynxmpp.core.domain_table import DomainOrigin, DomainTable
 from dynxmpp.core.host_type import HostType
-from dynxmpp.core.interfaces import AccountRemover
+from dynxmpp.core.interfaces import AccountRemover, DomainLimits
 from dynxmpp.core.router import Router
 from dynxmpp.core.session_table import SessionTable
 from dynxmpp.core.slow_lane import SlowLane
@@ -39,7 +39,11 @@ from dynxmpp.db.migrations import Migration, migrate
 from dynxmpp.db.node_number import NodeNumber
 from dynxmpp.db.notify import Notifications
 from dynxmpp.db.pool import Database
-from dynxmpp.domains.remover import DomainRemover, Place
+from dynxmpp.domain_use import MIGRATIONS as USE_MIGRATIONS
+from dynxmpp.domain_use import DomainUseParts
+from dynxmpp.domains.certificate_table import CertificateTable
+from dynxmpp.domains.certificates import DomainCertificates
+from dynxmpp.domains.remover import DomainRemover, Forgetful, Place
 from dynxmpp.domains.service import Backing, DomainService
 from dynxmpp.domains.store import DomainStore
 from dynxmpp.domains.synchroniser import Synchroniser
@@ -50,6 +54,7 @@ from dynxmpp.metrics import Metrics
 from dynxmpp.module import Module, ModuleContext
 from dynxmpp.module_loader import build_modules, discover, start_modules, stop_modules
 from dynxmpp.rest.mounts import Administration
+from dynxmpp.rest.usage import DomainUse
 from dynxmpp.wire.errors import StreamError
 
 #: Seconds that what clients have sent may take to be committed, when the server stops.
@@ -86,6 +91,8 @@ class Server(MultiService):
         self.node_number: NodeNumber | None = None
         self.domain_service: DomainService | None = None
         self._remover: DomainRemover | None = None
+        self.certificates: DomainCertificates | None = None
+        self.use: DomainUseParts | None = None
         self.listeners: Listeners | None = None
         self.metrics = Metrics()
         self._count()
@@ -109,6 +116,7 @@ class Server(MultiService):
         await self.databases.start()
         await self._migrate()
         await self._take_number()
+        self.use = self._build_use()
         for host in self.config.host_types.values():
             await self._build_host_type(host)
         self._build_domains()
@@ -146,7 +154,12 @@ class Server(MultiService):
             if steps:
                 wanted.setdefault(self.databases.needed_by(name), []).extend(steps)
         if self.config.services.service_domain_db is not None:
-            wanted.setdefault(self._settings_database(), []).extend(DomainStore.migrations)
+            wanted.setdefault(self._settings_database(), []).extend(
+                (*DomainStore.migrations, *CertificateTable.migrations)
+            )
+        home = self._home_database()
+        if home is not None:
+            wanted.setdefault(home, []).extend(USE_MIGRATIONS)
         for database, steps in wanted.items():
             await migrate(database, dict.fromkeys(steps))
 
@@ -156,8 +169,17 @@ class Server(MultiService):
     # -- host types
 
     async def _build_host_type(self, host: HostConfig) -> None:
-        accounts = await build_accounts(host, self.databases, clock=self.reactor, random=self.random)
+        assert self.use is not None
+        limits = self.use.limits_of(host)
+        accounts = await build_accounts(
+            host,
+            self.databases,
+            clock=self.reactor,
+            random=self.random,
+            limit_of=lambda domain: limits.limit(domain, "accounts"),
+        )
         host_type = HostType(host.name, is_static=host.is_static, accounts=accounts, config=host)
+        host_type.provide(DomainLimits, limits)
         origin = DomainOrigin.STATIC if host.is_static else DomainOrigin.DYNAMIC
         self.domains.add_host_type(host.name, host_type, origin)
         if host.is_static:
@@ -179,6 +201,22 @@ class Server(MultiService):
         build_modules(context, host.modules, self._module_classes)
         self.host_types[host.name] = host_type
 
+    def _build_use(self) -> DomainUseParts:
+        database = self._home_database()
+        use = DomainUseParts(
+            self.router,
+            database=database,
+            has_dynamic=self.config.services.service_domain_db is not None,
+            announcements=None if database is None else self._notifications_of(database),
+            clock=self.reactor,
+            spawn=self.spawn,
+        )
+        use.listen()
+        self.metrics.gauge(
+            "sessions_slowed", "Sessions that wait for their domain's message rate.", lambda: len(use.rates)
+        )
+        return use
+
     # -- domains
 
     def _build_domains(self) -> None:
@@ -187,6 +225,8 @@ class Server(MultiService):
         backing = None
         if database is not None:
             store = DomainStore(database, clock=self.reactor)
+            if options is not None:
+                self.certificates = self._build_certificates(database)
             self._remover = self._build_remover(store, database)
             for host_type in self.host_types.values():
                 host_type.provide(AccountRemover, self._remover)
@@ -211,6 +251,20 @@ class Server(MultiService):
             if notifications.is_wanted or (has_dynamic and database is self._settings_database()):
                 await notifications.start()
         await self.domain_service.start()
+        if self.use is not None:
+            await self.use.start()
+        if self.certificates is not None:
+            await self.certificates.start()
+
+    def _build_certificates(self, database: Database) -> DomainCertificates:
+        """Those of dynamic domains, which TLS and the administration share."""
+        announcements = self._notifications_of(database)
+        certificates = DomainCertificates(database, self.domains, clock=self.reactor, announcements=announcements)
+        certificates.listen()
+        gauge = self.metrics.gauge
+        gauge("domain_certificates", "Certificates of domains in the database.", lambda: len(certificates))
+        gauge("domain_certificates_ending", "Those that end within 21 days, or have ended.", certificates.ending)
+        return certificates
 
     def _notifications_of(self, database: Database) -> Notifications:
         notifications = self.notifications.get(database)
@@ -234,7 +288,14 @@ class Server(MultiService):
         return database
 
     def _build_remover(self, store: DomainStore, database: Database) -> DomainRemover:
-        auth_places, places, forgetful = [], [], []
+        auth_places, places = [], []
+        forgetful: list[Forgetful] = []
+        if self.certificates is not None:
+            places += [Place(database, stored) for stored in CertificateTable.stored]
+            forgetful.append(self.certificates)
+        if self.use is not None:
+            places += self.use.places
+            forgetful += self.use.forgetful
         for host_type in self.host_types.values():
             own = self.databases.of(host_type.name)
             if own is not None:
@@ -250,6 +311,8 @@ class Server(MultiService):
         """A domain is no longer served: its sessions end, and what is known of its accounts is forgotten."""
         for session in self.sessions.of_domain(domain):
             session.end(StreamError("host-gone"))
+        if self.use is not None:
+            self.use.domain_gone(domain)
         for host_type in self.host_types.values():
             accounts_of(host_type).forget_domain(domain)
             for module in host_type:
@@ -262,7 +325,13 @@ class Server(MultiService):
         """Opens the ports of the configuration. Raises CannotListenError, TLSConfigError."""
         assert self.domain_service is not None
         administration = Administration(
-            self.domain_service, self.domains, self.sessions, self._remove_account, tuple(self.host_types.values())
+            self.domain_service,
+            self.domains,
+            self.sessions,
+            self._remove_account,
+            tuple(self.host_types.values()),
+            self.certificates,
+            self._administered_use(),
         )
         self.listeners = Listeners(
             self.config,
@@ -274,9 +343,16 @@ class Server(MultiService):
             administration=administration,
             metrics=self.metrics,
             outbox=self._outbox,
+            certificates=self.certificates,
         )
         for service in self.listeners.services():
             service.setServiceParent(self)
+
+    def _administered_use(self) -> DomainUse | None:
+        if self.use is None or self.use.recorder is None:
+            return None
+        databases = {name: self.databases.of(name) for name in self.host_types}
+        return self.use.for_administration(databases, self.config.host_types)
 
     async def _remove_account(self, account: JID) -> None:
         """What modules keep of an account; the account itself is its auth method's."""
@@ -354,6 +430,10 @@ class Server(MultiService):
             await self.listeners.drain(DRAIN_TIMEOUT_S)
         if self.domain_service is not None:
             await self.domain_service.stop()
+        if self.certificates is not None:
+            await self.certificates.stop()
+        if self.use is not None:
+            await self.use.stop()
         for notifications in self.notifications.values():
             await notifications.stop()
         await stop_modules(self.host_types.values())

@@ -9,14 +9,18 @@ from dynxmpp.tls import (
     ALPN_XMPP_CLIENT,
     CertificateFiles,
     ServerTLS,
+    StoredCertificates,
     TLSOptions,
     VerifyMode,
     ensure_self_signed,
 )
 
 
-def build_tls(config: Tls, general: General, *, clock: Any) -> ServerTLS:
-    """Makes the self-signed certificate too, where one is wanted and there is none. Raises TLSConfigError, OSError."""
+def build_tls(config: Tls, general: General, *, clock: Any, stored: StoredCertificates | None = None) -> ServerTLS:
+    """Makes the self-signed certificate too, where one is wanted and there is none. Raises TLSConfigError, OSError.
+
+    `stored`: certificates of domains that are in no file.
+    """
     directory = None
     defaults = [] if config.certfile is None else [CertificateFiles(config.certfile, config.keyfile)]
     alpn: tuple[bytes, ...] = (ALPN_HTTP,)
@@ -39,4 +43,4 @@ def build_tls(config: Tls, general: General, *, clock: Any) -> ServerTLS:
         session_tickets=config.session_tickets is not None,
         alpn=alpn,
     )
-    return ServerTLS(options, clock=clock, directory=directory, defaults=defaults)
+    return ServerTLS(options, clock=clock, directory=directory, defaults=defaults, stored=stored)

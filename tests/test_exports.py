@@ -17,12 +17,15 @@ EXPORTS = [
     "Direction",
     "Filter",
     "IQ",
+    "Imported",
     "InvalidJID",
     "JID",
     "LookupCombiner",
+    "Measured",
     "Migration",
     "Module",
     "ModuleContext",
+    "NotImported",
     "PersonalTable",
     "Phase",
     "RoutingContext",
@@ -50,6 +53,7 @@ EXPORTS = [
     "option",
     "qualified",
     "section",
+    "storage_is_full",
 ]
 
 MODULES = Path(dynxmpp.module.__file__).parent / "modules"

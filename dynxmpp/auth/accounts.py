@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, TypeVar
 
-from dynxmpp.auth.base import AuthMethod, Localparts, NoSuchAccount, NotSupported
+from dynxmpp.auth.base import AuthMethod, Credentials, Localparts, NoSuchAccount, NotSupported
 from dynxmpp.auth.scram import DEFAULT_ITERATIONS, ScramRecord, fake_record
 
 __all__ = ["Accounts"]
@@ -136,6 +136,21 @@ class Accounts:
     async def count(self, domain: str) -> int:
         """Number of accounts of the domain. Raises NotSupported."""
         return await self._first(lambda method: method.count(domain))
+
+    async def credentials(self, domain: str, after: str | None, limit: int) -> Sequence[Credentials]:
+        """What up to `limit` accounts log in with, in the order of `list`. Raises NotSupported."""
+        return await self._first(lambda method: method.credentials(domain, after, limit))
+
+    async def adopt(
+        self, domain: str, username: str, records: Sequence[ScramRecord], *, overwrite: bool = False
+    ) -> None:
+        """An account with records from elsewhere: a new one, or with `overwrite` one that is there.
+
+        Raises AccountExists, NoSuchAccount, TooManyAccounts, NotSupported, InvalidScramRecord.
+        """
+        removals = self._removals
+        await self._first(lambda method: method.adopt(domain, username, records, overwrite=overwrite))
+        self._remember(domain, username, removals)
 
     def forget(self, domain: str, username: str) -> None:
         """To be called when the account was removed without this object."""

@@ -4,6 +4,8 @@ A method keeps or knows the accounts of the domains of one host type. Domains an
 (RFC 6122); passwords are as the client or the administrator typed them.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Final, Protocol
 
 from dynxmpp.auth.saslprep import SaslprepError, saslprep
@@ -17,6 +19,7 @@ __all__ = [
     "AccountError",
     "AccountExists",
     "AuthMethod",
+    "Credentials",
     "InvalidPassword",
     "NoSuchAccount",
     "NotSupported",
@@ -57,6 +60,15 @@ class NotSupported(AccountError):
     """This method cannot do that: its accounts are administered elsewhere."""
 
 
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What is kept of an account for logging in: the prepared password, or SCRAM records; neither if it is broken."""
+
+    username: str
+    password: str | None
+    records: tuple[ScramRecord, ...] = ()
+
+
 class AuthMethod(Protocol):
     """One source of accounts. All awaitables may raise DatabaseUnavailable where a database is behind the method."""
 
@@ -91,6 +103,15 @@ class AuthMethod(Protocol):
 
     async def count(self, domain: str) -> int:
         """Number of accounts of the domain. Raises NotSupported."""
+
+    async def credentials(self, domain: str, after: str | None, limit: int) -> Sequence[Credentials]:
+        """Of the accounts that `list` would name, in its order: for taking them elsewhere. Raises NotSupported."""
+
+    async def adopt(self, domain: str, username: str, records: Sequence[ScramRecord], *, overwrite: bool) -> None:
+        """A new account with records from elsewhere, of one iteration count; with `overwrite` for one that is there.
+
+        Raises AccountExists, NoSuchAccount, TooManyAccounts, NotSupported, InvalidScramRecord.
+        """
 
 
 def prepare_new_password(password: str) -> str:

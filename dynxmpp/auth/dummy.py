@@ -1,12 +1,13 @@
 """The `dummy` method: everybody exists and every password is right. For load tests, never for people."""
 
+from collections.abc import Sequence
 from random import Random
 from typing import ClassVar, Final, NoReturn
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from dynxmpp.auth.base import PLAIN, Localparts, NotSupported
+from dynxmpp.auth.base import PLAIN, Credentials, Localparts, NotSupported
 from dynxmpp.auth.scram import ScramRecord
 from dynxmpp.core.interfaces import Stored
 from dynxmpp.db.migrations import Migration
@@ -52,6 +53,12 @@ class DummyAuth:
         self._refuse()
 
     async def count(self, domain: str) -> int:
+        self._refuse()
+
+    async def credentials(self, domain: str, after: str | None, limit: int) -> Sequence[Credentials]:
+        self._refuse()
+
+    async def adopt(self, domain: str, username: str, records: Sequence[ScramRecord], *, overwrite: bool) -> None:
         self._refuse()
 
     def _refuse(self) -> NoReturn:

@@ -9,6 +9,7 @@ import hmac
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from math import inf
 from random import Random
 from typing import ClassVar, Final, Generic, Protocol, TypeVar
 
@@ -18,6 +19,7 @@ from twisted.logger import Logger
 from dynxmpp.auth.base import (
     PLAIN,
     AccountExists,
+    Credentials,
     Localparts,
     NoSuchAccount,
     TooManyAccounts,
@@ -131,8 +133,9 @@ class RdbmsAuth:
     """Accounts of one host type in the pool `db`.
 
     `scram`: keep records for `hashes` (names of `scram.HASHES`) with `iterations`; otherwise keep prepared passwords
-    in clear. `max_users_per_domain`: None for no limit. `secret`: see `load_secret`. `random` makes salts and has to
-    be unpredictable (`random.SystemRandom`). Key derivation runs by `run_in_thread`, never in the reactor's thread.
+    in clear. `max_users_per_domain`: None for no limit; `limit_of` gives that of a single domain, and the lower one
+    holds. `secret`: see `load_secret`. `random` makes salts and has to be unpredictable (`random.SystemRandom`). Key
+    derivation runs by `run_in_thread`, never in the reactor's thread.
 
     Derivations are remembered: a client that logs in by PLAIN each minute costs one. What is kept in memory is a keyed
     digest over record and password, from which neither can be had; a new password makes a new record and so a new key.
@@ -154,6 +157,7 @@ class RdbmsAuth:
         hashes: Sequence[str] = HASHES,
         iterations: int = DEFAULT_ITERATIONS,
         max_users_per_domain: int | None = None,
+        limit_of: Callable[[str], float] = lambda domain: inf,
         run_in_thread: RunInThread = deferToThread,
     ) -> None:
         if not hashes or not set(hashes) <= set(HASHES):
@@ -165,7 +169,8 @@ class RdbmsAuth:
         self._scram = scram
         self._hashes = tuple(name for name in HASHES if name in hashes)
         self._iterations = iterations
-        self._max_users = max_users_per_domain
+        self._max_users = inf if max_users_per_domain is None else max_users_per_domain
+        self._limit_of = limit_of
         self._run_in_thread = run_in_thread
         self._process_secret = random.randbytes(_SECRET_BYTES)
         self._matched: _Recent[bool] = _Recent()
@@ -255,17 +260,23 @@ class RdbmsAuth:
         # Saves the key derivation, which is a hundred times the cost of the question; the INSERT decides.
         if await self.exists(domain, username):
             raise AccountExists(username)
-        values = (domain, username, *await self._columns(prepared))
-        limit = self._max_users
-        if limit is None:
+        await self._insert((domain, username, *await self._columns(prepared)))
+
+    async def _insert(self, values: tuple[str, str, str, str | None]) -> None:
+        """A new row. Raises AccountExists, TooManyAccounts."""
+        limit = min(self._max_users, self._limit_of(values[0]))
+        if limit == inf:
             created = await self._db.execute(_INSERT, values)
         else:
-            created = await self._db.transaction(lambda transaction: _insert_within(transaction, values, limit))
+            created = await self._db.transaction(lambda transaction: _insert_within(transaction, values, int(limit)))
         if not created:
-            raise AccountExists(username)
+            raise AccountExists(values[1])
 
     async def set_password(self, domain: str, username: str, password: str) -> None:
-        columns = await self._columns(prepare_new_password(password))
+        await self._update(domain, username, await self._columns(prepare_new_password(password)))
+
+    async def _update(self, domain: str, username: str, columns: tuple[str, str | None]) -> None:
+        """A new password for a row. Raises NoSuchAccount."""
         changed = await self._db.execute(
             "UPDATE users SET password = %s, pass_details = %s WHERE server = %s AND username = %s",
             (*columns, domain, username),
@@ -288,6 +299,26 @@ class RdbmsAuth:
     async def count(self, domain: str) -> int:
         rows = await self._db.query("SELECT count(*) FROM users WHERE server = %s", (domain,))
         return int(rows[0][0])
+
+    async def credentials(self, domain: str, after: str | None, limit: int) -> Sequence[Credentials]:
+        rows = await self._db.query(
+            "SELECT username, password, pass_details FROM users WHERE server = %s AND username > %s"
+            " ORDER BY username LIMIT %s",
+            (domain, after or "", limit),
+        )
+        return [self._credentials(domain, *row) for row in rows]
+
+    def _credentials(self, domain: str, username: str, password: str, pass_details: str | None) -> Credentials:
+        if not pass_details:
+            return Credentials(username, password or None)
+        return Credentials(username, None, tuple(self._records(domain, username, pass_details).values()))
+
+    async def adopt(self, domain: str, username: str, records: Sequence[ScramRecord], *, overwrite: bool) -> None:
+        columns = ("", serialise_records(records))
+        if overwrite:
+            await self._update(domain, username, columns)
+        else:
+            await self._insert((domain, username, *columns))
 
     async def _columns(self, prepared: str) -> tuple[str, str | None]:
         """Values of `password` and `pass_details`."""

@@ -26,6 +26,7 @@ __all__ = [
     "ScramRefused",
     "ScramServer",
     "ScramSyntaxError",
+    "checked_record",
     "derive",
     "derive_all",
     "fake_record",
@@ -43,6 +44,8 @@ CONFIG_HASHES: Final = {"sha": "sha1", "sha224": "sha224", "sha256": "sha256", "
 MECHANISM_HASHES: Final = {f"SCRAM-SHA-{name[3:]}": name for name in HASHES}
 DEFAULT_ITERATIONS: Final = 10000
 SALT_BYTES: Final = 16
+#: Of a record that comes from elsewhere; the client is sent it with each login.
+MAX_SALT_BYTES: Final = 1024
 
 _DIGEST_BYTES: Final = {name: hashlib.new(name).digest_size for name in HASHES}
 #: Each exactly ten characters long, hence the odd first one.
@@ -196,11 +199,15 @@ def _record(hash_name: str, salt: str, count: str, stored_key: str, server_key: 
         raise InvalidScramRecord("broken base64") from error
     if not _ITERATIONS(count):
         raise InvalidScramRecord("broken iteration count")
-    iterations = int(count)
-    size = _DIGEST_BYTES[hash_name]
-    if not decoded[0] or len(decoded[1]) != size or len(decoded[2]) != size:
+    return checked_record(ScramRecord(hash_name, decoded[0], int(count), decoded[1], decoded[2]))
+
+
+def checked_record(record: ScramRecord) -> ScramRecord:
+    """The record itself, if its values are as long as they have to be. Raises InvalidScramRecord."""
+    size = _DIGEST_BYTES[record.hash_name]
+    if not 0 < len(record.salt) <= MAX_SALT_BYTES or len(record.stored_key) != size or len(record.server_key) != size:
         raise InvalidScramRecord("value out of range")
-    return ScramRecord(hash_name, decoded[0], iterations, decoded[1], decoded[2])
+    return record
 
 
 def _exactly(number: int, parts: list[str]) -> list[str]:

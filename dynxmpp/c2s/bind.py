@@ -8,6 +8,7 @@ from dynxmpp.c2s.session import C2SSession
 from dynxmpp.c2s.stream import C2SStream
 from dynxmpp.core import replies
 from dynxmpp.core.host_type import HostType
+from dynxmpp.core.interfaces import DomainLimits
 from dynxmpp.jid import JID, InvalidJID, prepare_resource
 from dynxmpp.wire import escape
 from dynxmpp.wire.errors import StreamError
@@ -41,6 +42,7 @@ def bind(stream: C2SStream, context: C2SContext, account: JID, host_type: HostTy
     try:
         jid = _address(context, account, request)
         check_access(context, host_type, jid)
+        check_limits(context, host_type, jid)
     except StanzaError as problem:
         stream.write(replies.error(request, problem, account.domain, account.bare).to_bytes())
         return False
@@ -97,6 +99,30 @@ def check_access(context: C2SContext, host_type: HostType, jid: JID) -> None:
     """The listener's access rule, asked about the address that would be bound. Raises StanzaError."""
     if host_type.access(context.config.access, jid, context.domains.__contains__) != "allow":
         raise StanzaError("not-allowed")
+
+
+def check_limits(context: C2SContext, host_type: HostType, jid: JID) -> None:
+    """The limits of the domain (`sessions`, `sessions_per_user`), with a session of `jid` that may be there already.
+
+    Sessions of the same account whose clients are away (XEP-0198) give way, as far as needed. Raises StanzaError
+    (RFC 6120 7.6.2.1).
+    """
+    limits = host_type.find(DomainLimits)
+    if limits is None:
+        return
+    sessions = context.router.sessions
+    own = sessions.of(jid.bare)
+    others = [session for session in own if session.jid != jid]
+    staying = sessions.count_domain(jid.domain) - len(own) + len(others)
+    of_domain = staying + 1 - limits.limit(jid.domain, "sessions")
+    of_user = len(others) + 1 - limits.limit(jid.domain, "sessions_per_user")
+    away = [session for session in others if not session.is_connected]
+    surplus = max(of_domain, of_user)
+    if surplus > len(away):
+        whose = "this account" if of_user > len(away) else "this domain"
+        raise StanzaError("resource-constraint", text=f"Too many sessions of {whose}")
+    for session in away[: int(max(0, surplus))]:
+        session.end(StreamError("policy-violation", "Another client of this account has come"))
 
 
 def _make_room(context: C2SContext, host_type: HostType, jid: JID) -> None:

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish import domish
 
-from dynxmpp.c2s.bind import check_access, establish, introduce
+from dynxmpp.c2s.bind import check_access, check_limits, establish, introduce
 from dynxmpp.c2s.context import C2SContext
 from dynxmpp.c2s.sasl import SaslFailure
 from dynxmpp.c2s.session import C2SSession
@@ -100,6 +100,17 @@ def address(context: C2SContext, host_type: HostType, account: JID, request: Bin
     except StanzaError as problem:
         raise SaslFailure("not-authorized", "Not allowed here") from problem
     return jid
+
+
+def admit(context: C2SContext, host_type: HostType, jid: JID) -> None:
+    """The limits of the domain, right before a session is made. Raises SaslFailure.
+
+    Neither XEP-0386 nor XEP-0388 has an error for it: the client is told to come later.
+    """
+    try:
+        check_limits(context, host_type, jid)
+    except StanzaError as problem:
+        raise SaslFailure("temporary-auth-failure", problem.text or "") from problem
 
 
 def _stable(agent: str, account: JID, tag: str) -> str:

@@ -168,6 +168,8 @@ class Sasl2Profile(Profile):
         if self._stream.ended:
             return
         self._check_served(account)
+        if request.bind is not None and outcome.take_over is None:
+            bind2.admit(self._context, self._host_type, jid)
         features = self._negotiation.authenticated(account)
         if outcome.take_over is not None:
             # The stream goes on where it was: no features (XEP-0198 9.2).

@@ -7,6 +7,7 @@ from typing import Any
 from dynxmpp.config.acl import AccessClause, AclPattern
 from dynxmpp.config.auth import Auth
 from dynxmpp.config.general import General
+from dynxmpp.config.limits import Limits
 from dynxmpp.config.listen import Listen
 from dynxmpp.config.model import Section, option, section
 from dynxmpp.config.modules import Modules
@@ -30,6 +31,7 @@ class ConfigFile(Section):
     shaper: dict[str, Shaper] = option(factory=dict)
     acl: dict[str, tuple[AclPattern, ...]] = option(factory=dict)
     access: dict[str, tuple[AccessClause, ...]] = option(factory=dict)
+    limits: Limits = option(factory=Limits)
     host_config: tuple[HostOverride, ...] = option(default=())
     internal_databases: dict[str, Any] = option(factory=dict, unused=True)
     instrumentation: dict[str, Any] = option(factory=dict, unused=True)

@@ -2,7 +2,7 @@
 
 | Section | What [[host_config]] does to it |
 |---|---|
-| general | single options are replaced |
+| general, limits | single options are replaced |
 | auth, modules | the whole section is replaced |
 | outgoing_pools, shaper | the entry of the same name is replaced |
 | acl, access | merged, see `Access.merged` |
@@ -17,6 +17,7 @@ from dynxmpp.config.acl import Access
 from dynxmpp.config.auth import Auth
 from dynxmpp.config.file import ConfigFile
 from dynxmpp.config.general import General
+from dynxmpp.config.limits import Limits
 from dynxmpp.config.listen import Listen
 from dynxmpp.config.model import Section, options_of
 from dynxmpp.config.override import HostGeneral, HostOverride
@@ -40,6 +41,8 @@ class HostConfig:
     rdbms_pools: Mapping[str, RdbmsPool]
     shapers: Mapping[str, Shaper]
     access: Access
+    #: What each of its domains may use, unless the administration says otherwise.
+    limits: Limits = attrs.field(factory=Limits)
 
     def shaper(
         self,
@@ -108,6 +111,7 @@ def _host_config(name: str, file: ConfigFile, default_modules: Mapping[str, Sect
         rdbms_pools=_pools(name, file, own),
         shapers={**file.shaper, **own.shaper},
         access=Access(file.acl, file.access).merged(own.acl, own.access),
+        limits=file.limits.merged(own.limits),
     )
 
 

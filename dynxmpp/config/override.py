@@ -6,6 +6,7 @@ from typing import Final, Literal
 from dynxmpp.config.acl import AccessClause, AclPattern
 from dynxmpp.config.auth import Auth
 from dynxmpp.config.general import General
+from dynxmpp.config.limits import Limits
 from dynxmpp.config.model import Mistake, Section, non_empty, option, options_of, positive, section
 from dynxmpp.config.modules import Modules
 from dynxmpp.config.pools import HostPools
@@ -42,6 +43,7 @@ class HostOverride(Section):
     shaper: dict[str, Shaper] = option(factory=dict)
     acl: dict[str, tuple[AclPattern, ...]] = option(factory=dict)
     access: dict[str, tuple[AccessClause, ...]] = option(factory=dict)
+    limits: Limits = option(factory=Limits)
 
     @property
     def name(self) -> str:

@@ -21,7 +21,7 @@ from dynxmpp.config.model import IntOrInfinity, Option, Section, is_section, opt
 from dynxmpp.config.report import UP, Mistake, Steps, mistakes_in, nearest, quoted
 
 _MAX_INTEGER: Final = 2**63
-_LISTED_KEYS: Final = 12
+_LISTED_KEYS: Final = 13
 _NONE_TYPE: Final = type(None)
 
 Table = Mapping[str, Any]

@@ -70,6 +70,14 @@ class Stored:
     user: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A table whose rows are a domain's by way of another one: `condition` is SQL with one `%s` for the domain."""
+
+    table: str
+    condition: str
+
+
 class AccountDirectory(Protocol):
     """Which accounts of a host type's domains exist."""
 
@@ -267,6 +275,9 @@ class RoomAdmin(Protocol):
     async def list_rooms(self, domain: str, after: str | None, limit: int) -> Sequence[JID]:
         """At most `limit` rooms below a domain, ordered by name; those after a name."""
 
+    async def count_rooms(self, domain: str) -> int:
+        """How many rooms there are below a domain."""
+
     async def describe(self, room: JID) -> RoomDescription: ...
 
     async def create(
@@ -288,6 +299,19 @@ class RoomAdmin(Protocol):
         """Says something as a member."""
 
     async def destroy(self, room: JID) -> None: ...
+
+
+class DomainLimits(Protocol):
+    """What the domains of a host type may use; the names are the options of config.limits.Limits."""
+
+    def limit(self, domain: str, name: str) -> float:
+        """Never waits; `inf` for no limit."""
+
+    def is_full(self, domain: str, size: int) -> "bool | Awaitable[bool]":
+        """Has a domain stored as many bytes as it may (`stored_bytes`)? If not, `size` more are counted as stored.
+
+        Waits when its figure is not in memory or too old. Raises Unavailable then.
+        """
 
 
 class AccountAdmin(AccountDirectory, Protocol):

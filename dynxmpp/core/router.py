@@ -22,6 +22,7 @@ from dynxmpp.core.passage import Passage
 from dynxmpp.core.routing_context import RoutingContext
 from dynxmpp.core.session_table import SessionTable
 from dynxmpp.core.slow_lane import SlowLane
+from dynxmpp.core.usage import UsageCounters
 from dynxmpp.jid import JID, InvalidJID
 from dynxmpp.wire.stanza import Stanza
 
@@ -39,6 +40,8 @@ class Router:
         self.slow_lane = slow_lane
         #: Stanzas of all sessions whose effects are not committed yet; kept by the sessions.
         self.uncommitted = 0
+        self.usage = UsageCounters()
+        self._tallies = self.usage.tallies
         self.passage = Passage(slow_lane, self.route)
         self.delivery = Delivery(sessions, self.passage)
         self.answering = Answering(self.passage)
@@ -50,6 +53,12 @@ class Router:
 
         The context says what the stanza wrote: its ticket must be committed before the stanza is acknowledged.
         """
+        if stanza.name == "message":
+            tally = self._tallies.get(session.jid.domain) or self.usage.open(session.jid.domain, host_type)
+            tally.messages += 1
+            tally.bytes += len(stanza.inner())
+            if tally.rate is not None:
+                tally.rate.passed(session)
         to = stanza.attributes.get("to")
         try:
             recipient = session.jid.to_bare() if to is None else JID.parse(to)

@@ -12,6 +12,7 @@ class SessionTable:
     def __init__(self) -> None:
         self._accounts: dict[str, list[Session]] = {}
         self._domains: dict[str, set[str]] = {}
+        self._counts: dict[str, int] = {}
         self._count = 0
 
     def __len__(self) -> int:
@@ -31,6 +32,7 @@ class SessionTable:
             self._accounts.setdefault(session.jid.bare, []).append(session)
             self._domains.setdefault(session.jid.domain, set()).add(session.jid.bare)
         self._count += 1
+        self._counts[session.jid.domain] = self._counts.get(session.jid.domain, 0) + 1
         return replaced
 
     def remove(self, session: Session) -> bool:
@@ -42,14 +44,16 @@ class SessionTable:
         # A new list: whoever walks the old one right now must not trip over the change.
         left = [s for s in sessions if s is not session]
         self._count -= 1
+        domain = session.jid.domain
+        self._counts[domain] -= 1
         if left:
             self._accounts[bare] = left
             return True
         del self._accounts[bare]
-        accounts = self._domains[session.jid.domain]
+        accounts = self._domains[domain]
         accounts.discard(bare)
         if not accounts:
-            del self._domains[session.jid.domain]
+            del self._domains[domain], self._counts[domain]
         return True
 
     def of(self, bare: str) -> list[Session]:
@@ -83,7 +87,7 @@ class SessionTable:
         return [s for bare in self._domains.get(domain, ()) for s in self._accounts[bare]]
 
     def count_domain(self, domain: str) -> int:
-        return sum(len(self._accounts[bare]) for bare in self._domains.get(domain, ()))
+        return self._counts.get(domain, 0)
 
     def __iter__(self) -> Iterator[Session]:
         """All sessions; over a copy."""

@@ -11,6 +11,7 @@ __all__ = [
     "DomainIsStatic",
     "DomainNotFound",
     "InvalidDomain",
+    "NoCertificate",
     "ServiceDisabled",
     "UnknownHostType",
     "WrongHostType",
@@ -31,6 +32,10 @@ class DomainExists(Exception):
 
 class DomainNotFound(Exception):
     """No dynamic domain has this name."""
+
+
+class NoCertificate(Exception):
+    """The domain has no certificate of its own in the database."""
 
 
 class WrongHostType(Exception):

@@ -4,7 +4,7 @@ After a change is committed it is applied to this node's domain table before the
 domain exists can log in at once.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ import psycopg2
 from twisted.logger import Logger
 
 from dynxmpp.core.domain_table import DomainTable
+from dynxmpp.domains.bulk import Outcome, insert_many
 from dynxmpp.domains.errors import (
     DomainExists,
     DomainIsStatic,
@@ -124,6 +125,24 @@ class DomainService:
         self.log.info("domain_inserted", domain=domain, host_type=host_type, event_id=change.event_id)
         return True
 
+    async def insert_many(self, entries: Sequence[tuple[str, str]]) -> list[Outcome]:
+        """Inserts all pairs of name and host type in one transaction; the outcome of each, in their order.
+
+        One that is refused harms no other. Raises ServiceDisabled.
+        """
+        backing = self._require_running()
+        outcomes, changes = await insert_many(self._table, backing.store, entries)
+        made = sorted((c.event_id, c.row.domain, c.row.host_type) for c in changes if c.event_id is not None)
+        await backing.synchroniser.apply_all(made)
+        for change in changes:
+            served = change.row.status is DomainStatus.ENABLED
+            if change.event_id is None and served != (change.row.domain in self._table):
+                await self._apply(backing, change)
+                break  # that was a look at everything
+        if made:
+            self.log.info("domains_inserted", count=len(made), first_event_id=made[0][0], last_event_id=made[-1][0])
+        return outcomes
+
     async def set_enabled(self, domain: str, enabled: bool, rules: Rules = REPEATABLE) -> None:
         """Disabling ends the domain's sessions and keeps its data.
 
@@ -175,6 +194,10 @@ class DomainService:
                 await backing.synchroniser.check()
             except (Unavailable, psycopg2.Error) as error:
                 self.log.warn("domains_check_failed", reason=str(error))
+
+    def require_dynamic(self, domain: str, rules: Rules) -> None:
+        """Before something of a dynamic domain is administered. Raises ServiceDisabled, DomainIsStatic."""
+        self._check(domain, None, rules)
 
     def _check(self, domain: str, host_type: str | None, rules: Rules) -> Backing:
         """The checks that need no database, in the order of the dialect."""

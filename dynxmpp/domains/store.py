@@ -178,6 +178,10 @@ class DomainStore:
 
         return await self._transaction(work)
 
+    async def change(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Runs a change of these tables that is written elsewhere (`bulk.py`) as those here are run."""
+        return await self._transaction(work)
+
     async def _transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Runs `work`; tries again, with a pause, when it met another transaction."""
         for _ in range(_ATTEMPTS - 1):

@@ -6,7 +6,7 @@ domain", and what is looked at is its state now. What must not happen is that an
 of ids: `_position` is the highest id seen, `_gaps` are the ids below it that nobody has seen yet.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import psycopg2
@@ -145,18 +145,26 @@ class Synchroniser:
 
     async def apply(self, event_id: int, domain: str, host_type: str | None) -> None:
         """Applies a change that was just committed under `event_id`; None means that the domain is not to be served."""
+        await self.apply_all(((event_id, domain, host_type),))
+
+    async def apply_all(self, changes: Iterable[tuple[int, str, str | None]]) -> None:
+        """The same for changes that were committed together, by event id."""
         await self._lock.acquire()
         try:
-            seen = self._position is not None and event_id <= self._position and event_id not in self._gaps
-            if seen or self._ahead.get(domain, 0) > event_id:
-                return
-            self._set(domain, host_type)
-            if self._position is not None and event_id == self._position + 1:
-                self._position = event_id
-            else:
-                self._ahead[domain] = event_id
+            for event_id, domain, host_type in changes:
+                self._apply(event_id, domain, host_type)
         finally:
             self._lock.release()
+
+    def _apply(self, event_id: int, domain: str, host_type: str | None) -> None:
+        seen = self._position is not None and event_id <= self._position and event_id not in self._gaps
+        if seen or self._ahead.get(domain, 0) > event_id:
+            return
+        self._set(domain, host_type)
+        if self._position is not None and event_id == self._position + 1:
+            self._position = event_id
+        else:
+            self._ahead[domain] = event_id
 
     # -- looking at the log
 

@@ -7,7 +7,7 @@ users there.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from itertools import chain
 
 from twisted.internet.defer import Deferred
@@ -20,11 +20,13 @@ from dynxmpp.module import (
     JID,
     Direction,
     Filter,
+    Imported,
     InvalidJID,
     LookupCombiner,
     Migration,
     Module,
     ModuleContext,
+    NotImported,
     Phase,
     RoutingContext,
     Section,
@@ -45,6 +47,8 @@ from dynxmpp.module import (
     option,
     section,
 )
+from dynxmpp.protocol.privacy_lists import NS_PRIVACY, denied_addresses
+from dynxmpp.wire.escape import attribute
 
 NS_BLOCKING = "urn:xmpp:blocking"
 NS_BLOCKING_ERRORS = "urn:xmpp:blocking:errors"
@@ -68,6 +72,7 @@ _BLOCK = """
 INSERT INTO blocklist (server, username, jid) SELECT %s, %s, unnest(%s::text[])
 ON CONFLICT DO NOTHING RETURNING jid
 """
+_PAGE = "SELECT jid FROM blocklist WHERE server = %s AND username = %s AND jid > %s ORDER BY jid LIMIT 500"
 _UNBLOCK = "DELETE FROM blocklist WHERE server = %s AND username = %s AND jid = ANY(%s::text[]) RETURNING jid"
 _UNBLOCK_ALL = "DELETE FROM blocklist WHERE server = %s AND username = %s RETURNING jid"
 
@@ -128,6 +133,10 @@ class Blocking(Module):
     features = (NS_BLOCKING,)
     stored = (Stored("blocklist", domain="server", user="username"),)
     migrations = (Migration("mod_blocking", 1, "blocklist", _CREATE),)
+    imported = (
+        Imported.of(NS_BLOCKING, "blocklist", "blocked", in_parts=True),
+        Imported.of(NS_PRIVACY, "query", "privacy lists"),
+    )
 
     def __init__(self, context: ModuleContext, config: BlockingConfig) -> None:
         super().__init__(context, config)
@@ -258,6 +267,13 @@ class Blocking(Module):
         account, jids = iq.recipient, _requested(iq)
         if not jids:
             raise StanzaError("bad-request", text="No item")
+        added = await self._add(account, jids)
+        await self._changed(account)
+        self._push(account, _items_element("block", jids))
+        await self._show_offline(account, added)
+
+    async def _add(self, account: JID, jids: Sequence[str]) -> list[str]:
+        """Those of `jids` that were not in the list before. Raises StanzaError when it would be too long."""
 
         async def store(transaction: Transaction) -> list[str]:
             rows = await transaction.query(_BLOCK, (account.domain, account.local, jids))
@@ -266,10 +282,7 @@ class Blocking(Module):
                 raise StanzaError("policy-violation", type="modify", text=f"At most {self.config.max_items} items")
             return [jid for (jid,) in rows]
 
-        added = await self.database.transaction(store)
-        await self._changed(account)
-        self._push(account, _items_element("block", jids))
-        await self._show_offline(account, added)
+        return await self.database.transaction(store)
 
     @iq_set(NS_BLOCKING, "unblock", at=Target.ACCOUNT)
     async def on_unblock(self, iq: IQ) -> None:
@@ -289,6 +302,40 @@ class Blocking(Module):
         """The list as it is after a change was committed; what was read before is not used any more."""
         self._forget(account.bare)
         return await self._load(account)
+
+    # -- lists that leave and arrive (XEP-0227)
+
+    async def exported(self, account: JID) -> AsyncIterator[bytes]:
+        owner = (account.domain, account.local)
+        rows = await self.database.query(_PAGE, (*owner, ""))
+        if not rows:
+            return
+        yield f"<blocklist xmlns='{NS_BLOCKING}'>\n".encode()
+        while rows:
+            yield "".join(f"<item jid='{attribute(jid)}'/>\n" for (jid,) in rows).encode()
+            rows = await self.database.query(_PAGE, (*owner, rows[-1][0]))
+        yield b"</blocklist>\n"
+
+    async def import_element(self, account: JID, element: domish.Element) -> bool:
+        problems: list[str] = []
+        if element.uri == NS_PRIVACY:
+            wanted, problems = denied_addresses(element)
+        else:
+            wanted = [item.getAttribute("jid", "") for item in element.elements() if item.name == "item"]
+        jids: dict[str, None] = {}
+        for text in wanted:
+            try:
+                jids[JID.parse(text).full] = None
+            except InvalidJID as error:
+                problems.append(f"blocked address {text[:60]!r}: {error}")
+        if jids:
+            added = await self._add(account, list(jids))
+            self._forget(account.bare)
+            if added:
+                self._push(account, _items_element("block", added))
+        if problems:
+            raise NotImported(*problems)
+        return True
 
     # -- who is told
 

@@ -6,7 +6,7 @@ An account with an available resource was active 0 seconds ago. Requests to a fu
 (section 4); those of strangers do not get that far.
 """
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 
 from twisted.logger import Logger
 from twisted.words.xish import domish
@@ -20,6 +20,7 @@ from dynxmpp.module import (
     CommitTicket,
     Direction,
     Filter,
+    Imported,
     Migration,
     Module,
     ModuleContext,
@@ -42,6 +43,9 @@ from dynxmpp.module import (
     qualified,
     section,
 )
+from dynxmpp.protocol.delay import NS_DELAY
+from dynxmpp.protocol.timestamps import InvalidTimestamp, format_seconds, parse_utc
+from dynxmpp.wire import escape
 
 NS_LAST = "jabber:iq:last"
 LAST_KEY = qualified(NS_LAST, "query")
@@ -94,6 +98,7 @@ class LastActivity(Module):
     account_features = (NS_LAST,)
     stored = (Stored("last_activity", domain="server", user="username"),)
     migrations = (Migration("mod_last", 1, "last_activity", _CREATE),)
+    imported = (Imported.of(NS_LAST, "query", "last"),)
     log = Logger()
 
     def __init__(self, context: ModuleContext, config: LastConfig) -> None:
@@ -117,6 +122,38 @@ class LastActivity(Module):
     async def remove_account(self, account: JID) -> None:
         await self._writer.flush()
         await self.database.execute(_DELETE_ACCOUNT, (account.domain, account.local))
+
+    # -- what leaves and arrives (XEP-0227, which knows no such element: a time that stays right is added to XEP-0012's)
+
+    async def exported(self, account: JID) -> AsyncIterator[bytes]:
+        await self._writer.flush()
+        for logged_out, status in await self.database.query(_SELECT, (account.domain, account.local)):
+            seconds = max(0, int(self.clock.seconds()) - logged_out)
+            stamp = format_seconds(logged_out)
+            yield (
+                f"<query xmlns='{NS_LAST}' seconds='{seconds}'>{escape.text(status)}"
+                f"<delay xmlns='{NS_DELAY}' stamp='{stamp}'/></query>\n"
+            ).encode()
+
+    async def import_element(self, account: JID, element: domish.Element) -> bool:
+        moment = self._moment(element)
+        status = "".join(child for child in element.children if isinstance(child, str)).strip()[:MAX_STATUS]
+        await self.database.execute(_STORE, ([account.domain], [account.local], [moment], [status]))
+        return True
+
+    def _moment(self, element: domish.Element) -> int:
+        """When a session was over, in seconds since 1970. Raises StanzaError."""
+        now = int(self.clock.seconds())
+        stamps = [child.getAttribute("stamp", "") for child in element.elements() if child.uri == NS_DELAY]
+        seconds = element.getAttribute("seconds", "")
+        try:
+            if stamps:
+                return min(now, int(parse_utc(stamps[0]).timestamp()))
+            if seconds.isascii() and seconds.isdigit() and len(seconds) < 10:
+                return max(0, now - int(seconds))
+        except InvalidTimestamp:
+            pass
+        raise StanzaError("bad-request", text="Neither seconds nor a time")
 
     # -- log-outs
 

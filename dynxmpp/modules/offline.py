@@ -11,7 +11,7 @@ Left out: expiry (XEP-0023), picking single messages (XEP-0013).
 
 import uuid
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -20,19 +20,22 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.task import deferLater
+from twisted.words.xish import domish
 
 from dynxmpp.config.model import non_empty, one_of
-from dynxmpp.core.interfaces import ArchivedCopies
+from dynxmpp.core.interfaces import ArchivedCopies, DomainLimits
 from dynxmpp.module import (
     JID,
     BatchWriter,
     CommitTicket,
     Direction,
     Filter,
+    Imported,
     LookupCombiner,
     Migration,
     Module,
     ModuleContext,
+    NotImported,
     Phase,
     RoutingContext,
     Section,
@@ -48,10 +51,13 @@ from dynxmpp.module import (
     option,
     qualified,
     section,
+    storage_is_full,
 )
 from dynxmpp.protocol.chat_states import is_content
 from dynxmpp.protocol.delay import Delay, delayed
 from dynxmpp.protocol.hints import STORE, forbids_storing
+from dynxmpp.protocol.kept_messages import KeptMessage, read_message
+from dynxmpp.protocol.pie import NS_PIE
 from dynxmpp.protocol.stanza_id import stanza_id_by
 from dynxmpp.wire.ns import NS_CLIENT
 from dynxmpp.wire.parse import parse_stanza
@@ -100,6 +106,12 @@ CROSS JOIN LATERAL (
     WHERE upto - length(stanza) < {bytes} ORDER BY id, uid
 ) AS found
 """
+_PAGE = """
+SELECT id, uid::text, sent_at, stanza FROM offline_message
+WHERE server = %s AND username = %s AND (id, uid) > (%s, %s::uuid) ORDER BY id, uid LIMIT 10
+"""
+_PRESENT = "SELECT sent_at, stanza FROM offline_message WHERE server = %s AND username = %s AND sent_at = ANY(%s)"
+_LAST = "SELECT coalesce(max(id), 0) FROM offline_message WHERE server = %s AND username = %s AND id < %s"
 _DELETE = "DELETE FROM offline_message WHERE server = %s AND username = %s AND uid = ANY(%s::uuid[])"
 _DELETE_DOMAIN = "DELETE FROM offline_message WHERE server = %s"
 _DELETE_ACCOUNT = "DELETE FROM offline_message WHERE server = %s AND username = %s"
@@ -138,6 +150,7 @@ class Offline(Module):
     features = ("msgoffline",)
     stored = (Stored("offline_message", domain="server", user="username"),)
     migrations = (Migration("mod_offline", 1, "offline_message", _CREATE),)
+    imported = (Imported.of(NS_PIE, "offline-messages", "offline messages", in_parts=True),)
 
     def __init__(self, context: ModuleContext, config: OfflineConfig) -> None:
         super().__init__(context, config)
@@ -163,25 +176,35 @@ class Offline(Module):
     def _keep(self, stanza: Stanza, context: RoutingContext) -> Verdict:
         if not worth_keeping(stanza):
             return Stop("not for offline storage")
-        if context.recipient.bare not in self._counts:
-            return Wait(self._count_and_keep(stanza, context))
-        return self._store(stanza, context)
+        limits = self.host_type.find(DomainLimits)
+        full = False if limits is None else limits.is_full(context.recipient.domain, len(stanza.inner()))
+        if context.recipient.bare not in self._counts or not isinstance(full, bool):
+            return Wait(self._count_and_keep(stanza, context, full))
+        return self._store(stanza, context, full)
 
-    async def _count_and_keep(self, stanza: Stanza, context: RoutingContext) -> Stanza | Stop:
+    async def _count_and_keep(
+        self, stanza: Stanza, context: RoutingContext, full: bool | Awaitable[bool]
+    ) -> Stanza | Stop:
         account = context.recipient
-        await self._writer.flush()
-        rows = await self.database.query(_COUNT, (account.domain, account.local))
-        self._counts[account.bare] = int(rows[0][0])
-        while len(self._counts) > COUNTS:
-            self._counts.popitem(last=False)
-        return self._store(stanza, context)
+        if not isinstance(full, bool):
+            full = await full
+        if account.bare not in self._counts:
+            await self._writer.flush()
+            rows = await self.database.query(_COUNT, (account.domain, account.local))
+            self._counts[account.bare] = int(rows[0][0])
+            while len(self._counts) > COUNTS:
+                self._counts.popitem(last=False)
+        return self._store(stanza, context, full)
 
-    def _store(self, stanza: Stanza, context: RoutingContext) -> Stop:
+    def _store(self, stanza: Stanza, context: RoutingContext, full: bool) -> Stop:
+        """`full`: has the domain stored as much as it may?"""
         account = context.recipient.to_bare()
         count = self._counts.get(account.bare, 0)
-        if count >= self._limit(account):
+        if full or count >= self._limit(account):
             if stanza_id_by(stanza, account.bare) is not None:
                 return Stop("kept in the archive")
+            if full:
+                raise storage_is_full()
             # Section 2: the sender learns that the message was not kept.
             raise StanzaError("service-unavailable", text="The recipient's offline queue is full")
         now = self.clock.seconds()
@@ -320,6 +343,61 @@ class Offline(Module):
         """The session that asked if it can still take messages, else another one of the account."""
         able = self.sessions.top(session.jid.bare)
         return session if session in able else next(iter(able), None)
+
+    # -- messages that leave and arrive (XEP-0227)
+
+    async def exported(self, account: JID) -> AsyncIterator[bytes]:
+        await self._writer.flush()
+        owner = (account.domain, account.local)
+        rows = await self.database.query(_PAGE, (*owner, -1, str(uuid.UUID(int=0))))
+        if not rows:
+            return
+        yield b"<offline-messages>\n"
+        while rows:
+            messages = (KeptMessage(sent_at, bytes(data)) for _, _, sent_at, data in rows)
+            yield b"".join(message.printed(account.domain) + b"\n" for message in messages)
+            rows = await self.database.query(_PAGE, (*owner, *rows[-1][:2]))
+        yield b"</offline-messages>\n"
+
+    async def import_element(self, account: JID, element: domish.Element) -> bool:
+        arriving: list[KeptMessage] = []
+        problems: list[str] = []
+        for number, child in enumerate(element.elements(), 1):
+            try:
+                arriving.append(read_message(child, account.domain, self.clock.seconds()))
+            except ValueError as error:
+                problems.append(f"offline message {number}: {error}")
+        await self._writer.flush()
+        if left_out := await self._add(account, await self._new_ones(account, arriving)):
+            problems.extend(["offline message: there are more than an account may have"] * left_out)
+        if problems:
+            raise NotImported(*problems)
+        return True
+
+    async def _new_ones(self, account: JID, arriving: list[KeptMessage]) -> list[KeptMessage]:
+        """Those that are not there, however they are spelt there."""
+        moments = [message.sent_at for message in arriving]
+        rows = await self.database.query(_PRESENT, (account.domain, account.local, moments))
+        there = {KeptMessage(sent_at, bytes(data)).canonical() for sent_at, data in rows}
+        return [message for message in arriving if message.canonical() not in there]
+
+    async def _add(self, account: JID, messages: list[KeptMessage]) -> int:
+        """Stores messages behind those of the same time; gives the number of those for which there is no room."""
+        owner = (account.domain, account.local)
+        ((count,),) = await self.database.query(_COUNT, owner)
+        kept = messages[: int(min(len(messages), max(0, self._limit(account) - count)))]
+        if kept:
+            until = max(message.microseconds for message in kept) + 1_000_000
+            ((last,),) = await self.database.query(_LAST, (*owner, until))
+            rows = []
+            for message in kept:
+                last = max(last + 1, message.microseconds)
+                rows.append((*owner, last, str(uuid.uuid4()), message.sent_at, message.data))
+            await self.database.execute(_STORE, [list(column) for column in zip(*rows, strict=True)])
+            self._counts.pop(account.bare, None)
+            for session in self.sessions.top(account.bare)[:1]:
+                self.session_available(session)
+        return len(messages) - len(kept)
 
     # -- removal
 

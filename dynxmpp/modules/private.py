@@ -4,7 +4,7 @@ What is stored is found again by the name and namespace of its outermost element
 takes the stored one away: asking for it gives an empty element in both cases.
 """
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 
 from twisted.words.xish import domish
 
@@ -12,8 +12,11 @@ from dynxmpp.config.model import one_of, positive
 from dynxmpp.config.modules import IqDisc
 from dynxmpp.module import (
     IQ,
+    JID,
+    Imported,
     Migration,
     Module,
+    NotImported,
     Section,
     Stanza,
     StanzaError,
@@ -47,6 +50,16 @@ _STORE = """
 INSERT INTO private_storage (server, username, namespace, name, data) VALUES (%s, %s, %s, %s, %s)
 ON CONFLICT (server, username, namespace, name) DO UPDATE SET data = excluded.data
 """
+_PAGE = """
+SELECT namespace, name, data FROM private_storage
+WHERE server = %s AND username = %s AND (namespace, name) > (%s, %s) ORDER BY namespace, name LIMIT 20
+"""
+_ADD = """
+INSERT INTO private_storage (server, username, namespace, name, data) SELECT %s, %s, %s, %s, %s
+WHERE (SELECT count(*) FROM private_storage WHERE server = %s AND username = %s) < %s
+ON CONFLICT DO NOTHING
+"""
+_PRESENT = "SELECT FROM private_storage WHERE server = %s AND username = %s AND namespace = %s AND name = %s"
 
 
 @section
@@ -71,6 +84,7 @@ class Private(Module):
     account_features = (NS_PRIVATE,)
     stored = (Stored("private_storage", domain="server", user="username"),)
     migrations = (Migration("mod_private", 1, "private_storage", _CREATE),)
+    imported = (Imported.of(NS_PRIVATE, "query", "private", in_parts=True),)
 
     @iq_get(NS_PRIVATE, "query", at=Target.ACCOUNT)
     async def on_get(self, iq: IQ) -> domish.Element:
@@ -94,6 +108,7 @@ class Private(Module):
             if len(data.encode()) > self.config.max_size:
                 raise StanzaError("policy-violation", type="modify", text=f"At most {self.config.max_size} bytes")
         owner = iq.recipient
+        await self.check_storage(owner.domain, sum(len(data.encode()) for data in pieces.values()))
 
         async def store(transaction: Transaction) -> None:
             for (namespace, name), data in pieces.items():
@@ -107,6 +122,37 @@ class Private(Module):
                 raise StanzaError("policy-violation", type="modify", text=f"At most {self.config.max_items} elements")
 
         await self.database.transaction(store)
+
+    async def exported(self, account: JID) -> AsyncIterator[bytes]:
+        owner = (account.domain, account.local)
+        rows = await self.database.query(_PAGE, (*owner, "", ""))
+        if not rows:
+            return
+        yield f"<query xmlns='{NS_PRIVATE}'>\n".encode()
+        while rows:
+            yield "".join(f"{data}\n" for _, _, data in rows).encode()
+            rows = await self.database.query(_PAGE, (*owner, *rows[-1][:2]))
+        yield b"</query>\n"
+
+    async def import_element(self, account: JID, element: domish.Element) -> bool:
+        problems = [problem for piece in element.elements() if (problem := await self._add(account, piece))]
+        if problems:
+            raise NotImported(*problems)
+        return True
+
+    async def _add(self, account: JID, piece: domish.Element) -> str:
+        """Stores a piece that is not there yet; gives what is wrong with it, or ""."""
+        place = (account.domain, account.local, piece.uri or "", piece.name)
+        what = f"private data {place[3]} {{{place[2]}}}"
+        if _is_reserved(place[2]):
+            return f"{what}: reserved namespace"
+        data = _text(piece)
+        if len(data.encode()) > self.config.max_size:
+            return f"{what}: more than {self.config.max_size} bytes"
+        if not data or await self.database.execute(_ADD, (*place, data, *place[:2], self.config.max_items)):
+            return ""
+        is_there = await self.database.query(_PRESENT, place)
+        return "" if is_there else f"{what}: more than {self.config.max_items} elements"
 
 
 def _pieces(iq: IQ) -> dict[tuple[str, str], str]:

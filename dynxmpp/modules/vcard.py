@@ -3,12 +3,16 @@
 Left out: cards of domains, and the search of XEP-0055 (its options are accepted: see VCardConfig).
 """
 
+from collections.abc import AsyncIterator
+
 from twisted.words.xish import domish
 
 from dynxmpp.config.model import IntOrInfinity, non_negative, one_of, positive, subdomain_template
 from dynxmpp.config.modules import IqDisc
 from dynxmpp.module import (
     IQ,
+    JID,
+    Imported,
     Migration,
     Module,
     Section,
@@ -40,6 +44,7 @@ _STORE = """
 INSERT INTO vcard (server, username, vcard) VALUES (%s, %s, %s)
 ON CONFLICT (server, username) DO UPDATE SET vcard = excluded.vcard
 """
+_ADD = "INSERT INTO vcard (server, username, vcard) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
 
 
 @section
@@ -66,6 +71,7 @@ class VCard(Module):
     account_features = (NS_VCARD,)
     stored = (Stored("vcard", domain="server", user="username"),)
     migrations = (Migration("mod_vcard", 1, "vcard", _CREATE),)
+    imported = (Imported.of(NS_VCARD, "vCard", "vcards"),)
 
     @iq_get(NS_VCARD, "vCard", at=Target.ACCOUNT)
     async def on_get(self, iq: IQ) -> domish.Element:
@@ -84,10 +90,25 @@ class VCard(Module):
         if next(iter(card.elements()), None) is None:
             await self.database.execute(_DELETE, (owner.domain, owner.local))
             return
+        text = self._text(card)
+        await self.check_storage(owner.domain, len(text.encode()))
+        await self.database.execute(_STORE, (owner.domain, owner.local, text))
+
+    def _text(self, card: domish.Element) -> str:
+        """The content of a card. Raises StanzaError."""
         text = Stanza.from_element(card).inner().decode()
         if len(text.encode()) > self.config.max_size:
             raise StanzaError("policy-violation", type="modify", text=f"At most {self.config.max_size} bytes")
-        await self.database.execute(_STORE, (owner.domain, owner.local, text))
+        return text
+
+    async def exported(self, account: JID) -> AsyncIterator[bytes]:
+        for (text,) in await self.database.query(_SELECT, (account.domain, account.local)):
+            yield f"<vCard xmlns='{NS_VCARD}'>{text}</vCard>\n".encode()
+
+    async def import_element(self, account: JID, element: domish.Element) -> bool:
+        if next(iter(element.elements()), None) is not None:
+            await self.database.execute(_ADD, (account.domain, account.local, self._text(element)))
+        return True
 
 
 def _printed(text: str) -> domish.Element:

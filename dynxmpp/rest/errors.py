@@ -3,7 +3,10 @@
 from typing import Final
 
 __all__ = [
+    "BadDocument",
+    "BadLimit",
     "BadParameter",
+    "BodyBroken",
     "BodyTooLarge",
     "EmptyBody",
     "InternalFault",
@@ -12,6 +15,7 @@ __all__ = [
     "InvalidResource",
     "InvalidRoomName",
     "InvalidUsername",
+    "LineTooLong",
     "MissingField",
     "NoCredentials",
     "NoRooms",
@@ -24,6 +28,7 @@ __all__ = [
     "RoomExists",
     "RoomForbidden",
     "RoomRefused",
+    "TooManyRooms",
     "UnexpectedCredentials",
     "UnsupportedMediaType",
     "WrongCredentials",
@@ -50,6 +55,14 @@ class BodyTooLarge(RequestError):
     """The body is longer than the listener takes."""
 
 
+class BodyBroken(RequestError):
+    """The client has gone before the end of a body that is read as it comes: nobody is there to be answered."""
+
+
+class BadDocument(RequestError):
+    """A document in a body cannot be taken, or not to its end. The argument is the reason, and what was done."""
+
+
 class UnsupportedMediaType(RequestError):
     """The body is not said to be application/json."""
 
@@ -66,12 +79,24 @@ class InvalidJson(RequestError):
     """The body is no JSON object in UTF-8."""
 
 
+class LineTooLong(RequestError):
+    """A line of a body is longer than any can be."""
+
+
 class MissingField(RequestError):
     """A member of the body is missing, or of the wrong type. The argument is its name."""
 
 
 class BadParameter(RequestError):
     """A query parameter has an impossible value. The argument is its name."""
+
+
+class BadLimit(RequestError):
+    """A limit has an impossible value, or there is none of that name. The argument says so."""
+
+
+class TooManyRooms(RequestError):
+    """The domain has as many rooms as it may have."""
 
 
 class InvalidUsername(RequestError):

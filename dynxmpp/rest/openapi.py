@@ -22,7 +22,7 @@ from dynxmpp.rest.errors import (
     UnsupportedMediaType,
     WrongCredentials,
 )
-from dynxmpp.rest.operation import Call, Operation, Reply, Schema, operation
+from dynxmpp.rest.operation import ALIASES, JSON, Call, Operation, Reply, Schema, operation
 from dynxmpp.wire.errors import Unavailable
 
 __all__ = ["OpenApi", "document"]
@@ -67,7 +67,7 @@ _STATUS_TEXTS: Final = {
     406: "Only {media_type} can be had.",
     409: "The name is taken.",
     413: "The body is too large.",
-    415: "The body must be application/json.",
+    415: "The body must be {content_type}.",
     500: "The server, or its database, failed.",
 }
 
@@ -135,8 +135,12 @@ def _operation(described: Operation, dialect: Dialect, variables: list[str], pro
         result["parameters"] = [
             {"name": p.name, "in": "query", "description": p.description, "schema": p.schema} for p in described.query
         ]
-    if described.body is not None:
-        result["requestBody"] = {"required": True, "content": {"application/json": {"schema": described.body}}}
+    if described.upload is not None:
+        types = [described.upload, *(alias for alias, type_ in ALIASES.items() if type_ == described.upload)]
+        schema = described.body or {"type": "string"}
+        result["requestBody"] = {"required": True, "content": {name: {"schema": schema} for name in types}}
+    elif described.body is not None:
+        result["requestBody"] = {"required": True, "content": {JSON: {"schema": described.body}}}
     success: Schema = {"description": "Done."}
     if described.answer is not None:
         success["content"] = {described.media_type: {"schema": described.answer}}
@@ -159,10 +163,10 @@ def _all_errors(described: Operation, variables: list[str], protected: bool) -> 
     """What an operation declares, and what may be wrong with any request of its kind."""
     errors: list[type[Exception]] = [*described.raises, *(_VARIABLES[name][2] for name in variables)]
     errors += [NoCredentials, WrongCredentials] if protected else [UnexpectedCredentials]
-    errors += [BodyTooLarge, Unavailable, InternalFault]
-    if described.body is not None:
+    errors += [*([] if described.upload else [BodyTooLarge]), Unavailable, InternalFault]
+    if described.body is not None and described.upload is None:
         errors += [EmptyBody, InvalidJson, MissingField]
-    if described.checks_content_type:
+    if described.content_type is not None:
         errors.append(UnsupportedMediaType)
     if described.method == "GET":
         errors.append(NotAcceptable)
@@ -183,8 +187,9 @@ def _errors(errors: list[type[Exception]], described: Operation, dialect: Dialec
         else:
             texts[answer.status] += _spelt_out(error, answer.text, described)
     responses: Schema = {}
+    types = {"media_type": described.media_type, "content_type": described.content_type}
     for status, found in sorted(texts.items()):
-        response: Schema = {"description": _STATUS_TEXTS[status].format(media_type=described.media_type)}
+        response: Schema = {"description": _STATUS_TEXTS[status].format(**types)}
         if found:
             text: Schema = {"type": "string"}
             if _ANY_TEXT not in found:

@@ -5,7 +5,7 @@ async def insert(self, call: Call) -> Reply: ...
 """
 
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -23,10 +23,13 @@ from dynxmpp.rest.errors import (
     InvalidUsername,
     MissingField,
 )
+from dynxmpp.rest.upload import Upload
 
 __all__ = [
+    "ALIASES",
     "JSON",
     "JSON_LINES",
+    "XML",
     "Call",
     "Handler",
     "Operation",
@@ -44,6 +47,11 @@ M = TypeVar("M", bound=Callable[..., Any])
 JSON: Final = "application/json"
 #: A JSON value on each line.
 JSON_LINES: Final = "application/jsonl"
+XML: Final = "application/xml"
+#: Other names of types of bodies.
+ALIASES: Final = {"application/x-ndjson": JSON_LINES}
+#: A body that is empty, or that is in memory as a whole.
+NO_UPLOAD: Final = Upload()
 
 DEFAULT_LIMIT: Final = 100
 MAX_LIMIT: Final = 1000
@@ -71,7 +79,9 @@ PREFIX: Final = Parameter("prefix", "Only names that begin with this.", {"type":
 class Operation:
     """What a method of a resource takes and answers. Errors that any request may meet are not listed in `raises`.
 
-    `media_type` is that of the answer; with JSON_LINES `answer` is the schema of a line.
+    `media_type` is that of the answer; with JSON_LINES `answer` is the schema of a line. `upload` is the type of a body
+    of any length that the handler reads as it comes (`Call.upload`); `body` is the schema of a line of it, if it has
+    lines.
     """
 
     method: str
@@ -85,11 +95,12 @@ class Operation:
     description: str = ""
     also: Mapping[int, str] = field(default_factory=dict)
     media_type: str = JSON
+    upload: str | None = None
 
     @property
-    def checks_content_type(self) -> bool:
-        """A body that comes with DELETE needs no type: HTTP clients do not expect to have to give one."""
-        return self.body is not None and self.method != "DELETE"
+    def content_type(self) -> str | None:
+        """The type that a body must have. One that comes with DELETE needs none: HTTP clients do not expect that."""
+        return self.upload or (JSON if self.body is not None and self.method != "DELETE" else None)
 
 
 @dataclass(frozen=True)
@@ -109,8 +120,14 @@ class Reply:
 class Call:
     """One request, as a handler sees it. Every accessor raises the RequestError that says what is wrong."""
 
-    def __init__(self, path: Mapping[str, str], query: bytes, content: bytes) -> None:
-        """`path` has the variables of the path, percent-encoded still; `query` and `content` are as they came."""
+    def __init__(
+        self, path: Mapping[str, str], query: bytes, content: bytes, upload: AsyncIterable[bytes] = NO_UPLOAD
+    ) -> None:
+        """`path` has the variables of the path, percent-encoded still; `query` and `content` are as they came.
+
+        `upload` is the body of an operation that takes one.
+        """
+        self.upload = upload
         self._path = path
         self._query = query
         self._content = content

@@ -24,6 +24,7 @@ from dynxmpp.rest.errors import (
     RoomExists,
     RoomForbidden,
     RoomRefused,
+    TooManyRooms,
 )
 from dynxmpp.rest.operation import (
     AFTER,
@@ -57,6 +58,7 @@ _REFUSALS: Final[Mapping[str, type[RequestError]]] = {
     "conflict": RoomExists,
     "not-allowed": RoomForbidden,
     "bad-request": RoomRefused,
+    "resource-constraint": TooManyRooms,
 }
 #: From members of a body to fields.
 _FIELD_NAMES: Final = {"name": "roomname", "subject": "subject"}
@@ -101,7 +103,7 @@ class RoomsApi:
         body=object_schema(NEW_ROOM, optional=NOT_NEEDED),
         success=201,
         answer=DESCRIPTION,
-        raises=(DomainNotFound, NoRooms, InvalidAddress, RoomRefused),
+        raises=(DomainNotFound, NoRooms, InvalidAddress, RoomRefused, TooManyRooms),
     )
     async def create(self, call: Call) -> Reply:
         return await self._create(call, self._domain(call), None)
@@ -114,7 +116,7 @@ class RoomsApi:
         body=object_schema({"id": ROOM_NAME, **NEW_ROOM}, optional=NOT_NEEDED),
         success=201,
         answer=DESCRIPTION,
-        raises=(DomainNotFound, NoRooms, InvalidRoomName, InvalidAddress, RoomRefused, RoomExists),
+        raises=(DomainNotFound, NoRooms, InvalidRoomName, InvalidAddress, RoomRefused, RoomExists, TooManyRooms),
     )
     async def create_named(self, call: Call) -> Reply:
         return await self._create(call, self._domain(call), prepared_room(call.text("id")))

@@ -8,7 +8,7 @@ path.
 import base64
 import binascii
 import hmac
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 from urllib.parse import quote, unquote_to_bytes
@@ -24,6 +24,7 @@ from werkzeug.exceptions import HTTPException
 from zope.interface import implementer
 
 from dynxmpp import __version__
+from dynxmpp.rest.channel import AdminChannel
 from dynxmpp.rest.dialect import Dialect, ErrorAnswer
 from dynxmpp.rest.errors import (
     BodyTooLarge,
@@ -35,7 +36,7 @@ from dynxmpp.rest.errors import (
     WrongCredentials,
 )
 from dynxmpp.rest.openapi import OpenApi
-from dynxmpp.rest.operation import JSON, Call, Handler, Operation, Reply, operations_of
+from dynxmpp.rest.operation import ALIASES, JSON, NO_UPLOAD, Call, Handler, Operation, Reply, operations_of
 from dynxmpp.rest.request import AdminRequest
 from dynxmpp.rest.streaming import send
 
@@ -110,6 +111,11 @@ class Mount:
         except HTTPException:
             return None
 
+    def takes_upload(self, method: str, found: tuple[str, Mapping[str, Any]]) -> bool:
+        """Does the operation read its body while it comes in?"""
+        described = self.resources[found[0]].get(method)
+        return described is not None and described[0].upload is not None
+
     def answer(self, request: AdminRequest, found: tuple[str, Mapping[str, Any]]) -> Deferred[None]:
         """Does what the request asks for and writes the answer.
 
@@ -154,7 +160,7 @@ class Mount:
         if described is None:
             return Reply(200, headers={"Allow": ", ".join(allowed)})
         _, _, query = request.uri.partition(b"?")
-        return await described[1](Call(variables, query, request.body()))
+        return await described[1](Call(variables, query, request.body(), request.upload or NO_UPLOAD))
 
     def _check_credentials(self, header: str | None) -> None:
         if header is None:
@@ -210,6 +216,28 @@ class _Root(Resource):
         self._places = tuple(places)
 
     def render(self, request: Any) -> Any:
+        for place, own, rest in self._named(request):
+            if isinstance(place, Attachment):
+                return _render_attached(place.resource, request, own)
+            found = place.find(rest)
+            if found is not None:
+                place.answer(request, found).addErrback(_unanswered, request)
+                return NOT_DONE_YET
+        request.answer(404)
+        return NOT_DONE_YET
+
+    def takes_upload(self, request: AdminRequest) -> bool:
+        """Is the request for an operation that reads its body while it comes in?"""
+        for place, _, rest in self._named(request):
+            if isinstance(place, Attachment):
+                return False
+            found = place.find(rest)
+            if found is not None:
+                return place.takes_upload(request.method.decode("ascii", "replace"), found)
+        return False
+
+    def _named(self, request: AdminRequest) -> Iterator[tuple[Mount | Attachment, int, list[str]]]:
+        """The places that a request may be for, how many parts of its path name them, and the parts behind."""
         authority, path = target_of(request)
         host = host_of(authority)
         # Taken apart before it is decoded: %2F is a character of a name, a slash is none.
@@ -219,17 +247,8 @@ class _Root(Resource):
             if place.host.lower() not in (ANY_HOST, host):
                 continue
             own = [part.encode() for part in place.path.strip("/").split("/") if part]
-            if decoded[: len(own)] != own:
-                continue
-            rest = decoded[len(own) :]
-            if isinstance(place, Attachment):
-                return _render_attached(place.resource, request, len(own))
-            found = place.find([quote(segment, safe="") for segment in rest])
-            if found is not None:
-                place.answer(request, found).addErrback(_unanswered, request)
-                return NOT_DONE_YET
-        request.answer(404)
-        return NOT_DONE_YET
+            if decoded[: len(own)] == own:
+                yield place, len(own), [quote(segment, safe="") for segment in decoded[len(own) :]]
 
 
 def _render_attached(resource: IResource, request: Any, own: int) -> Any:
@@ -255,7 +274,11 @@ class AdminSite(Site):
         max_body_bytes: int = MAX_BODY_BYTES,
         server_name: str = "dynxmpp",
     ) -> None:
-        super().__init__(_Root(places), reactor=clock, timeout=_IDLE_TIMEOUT_S, parsePOSTFormSubmission=False)
+        root = _Root(places)
+        #: Is a request, of which method and target are known, for an operation that reads its body while it comes in?
+        self.takes_upload = root.takes_upload
+        super().__init__(root, reactor=clock, timeout=_IDLE_TIMEOUT_S, parsePOSTFormSubmission=False)
+        self.protocol = cast("Any", AdminChannel)  # type: ignore[method-assign]
         self.requestFactory = AdminRequest
         self.displayTracebacks = False
         self.max_body_bytes = max_body_bytes
@@ -285,9 +308,9 @@ def host_of(header: str | None) -> str:
 
 def _check_types(request: AdminRequest, operation: Operation) -> None:
     """Raises UnsupportedMediaType, NotAcceptable."""
-    if operation.checks_content_type:
+    if operation.content_type is not None:
         given = (request.header(b"Content-Type") or "").partition(";")[0].strip().lower()
-        if given != JSON:
+        if ALIASES.get(given, given) != operation.content_type:
             raise UnsupportedMediaType
     if operation.method == "GET" and not accepts_json(request.header(b"Accept"), operation.media_type):
         raise NotAcceptable

@@ -81,7 +81,11 @@ async def send(request: AdminRequest, first: bytes | None, chunks: AsyncGenerato
 
 
 def _cut(request: AdminRequest) -> None:
-    """Resets the connection, whatever stands in its buffers."""
+    """Closes the connection behind what was written, or resets it where a close would be taken for the body's end."""
     channel: Any = request.channel
-    if channel is not None:
+    if channel is None:
+        return
+    if request.chunked:
+        channel.loseConnection()
+    else:
         channel.transport.abortConnection()

@@ -12,6 +12,7 @@ from dynxmpp.tls.contexts import (
     verified_peer_certificate,
 )
 from dynxmpp.tls.self_signed import ensure_self_signed
+from dynxmpp.tls.stored import StoredCertificates, StoredPem
 
 __all__ = [
     "ALPN_HTTP",
@@ -20,6 +21,8 @@ __all__ = [
     "CertificateFiles",
     "CertificateStore",
     "ServerTLS",
+    "StoredCertificates",
+    "StoredPem",
     "TLSConfigError",
     "TLSOptions",
     "VerifyMode",

@@ -2,11 +2,12 @@
 
 A name N is answered by the first of these that can be used:
 
-1. `DIRECTORY/N/fullchain.pem` with `DIRECTORY/N/privkey.pem` (what ACME clients write),
-2. the same files in the wildcard folder of the parent domain, `*.PARENT` or `_.PARENT`,
-3. the default certificates, in their order.
+1. what is stored for N (dynxmpp.tls.stored),
+2. `DIRECTORY/N/fullchain.pem` with `DIRECTORY/N/privkey.pem` (what ACME clients write),
+3. the same files in the wildcard folder of the parent domain, `*.PARENT` or `_.PARENT`,
+4. the default certificates, in their order.
 
-Nothing is read before a client asks for it. A source is looked at again when its last look is older than
+No file is read before a client asks for it. A source is looked at again when its last look is older than
 `recheck_s`, so a new, replaced or removed folder shows within that time; what is read then is read in the reactor's
 thread, about 0.4 ms for a new or changed name. Nobody but the administrator writes to these folders, but the
 *names* come from the network, before any authentication: `server_name` decides what may become a path.
@@ -175,6 +176,7 @@ class CertificateStore:
     names kept ready, least recently used first out (22 KiB each, without the chain); as many absent names are
     remembered. No look-up raises: an unusable source is logged once for each of its states and passed over. When
     files that were in use become unusable (half a renewal, say) the certificate read before stays in use.
+    `stored(name)` gives the context of a certificate that is in no file, and does not raise either.
     """
 
     def __init__(
@@ -187,6 +189,7 @@ class CertificateStore:
         password: str | None = None,
         max_contexts: int = 4096,
         recheck_s: float = 1.0,
+        stored: Callable[[str], SSL.Context | None] | None = None,
     ) -> None:
         self._make_context = make_context
         self._clock = clock
@@ -195,10 +198,11 @@ class CertificateStore:
         self._password = password
         self._max_contexts = max_contexts
         self._recheck_s = recheck_s
+        self._stored = stored
         self.reload()
 
     def reload(self) -> None:
-        """Forget everything read, at once. Connections keep the contexts they were made with."""
+        """Forget all that was read of files, at once. Connections keep the contexts they were made with."""
         self._folders: OrderedDict[str, _Source] = OrderedDict()
         self._absent: OrderedDict[str, float] = OrderedDict()
         self._defaults = [_Source("default", files, configured=True) for files in self._default_files]
@@ -208,10 +212,13 @@ class CertificateStore:
         return self.own_context(name) or self.default_context()
 
     def own_context(self, name: bytes | str | None) -> SSL.Context | None:
-        """The context of the name's own folder or of its wildcard folder; None when it has neither."""
+        """The context of what is stored for the name, of its folder or its wildcard folder; None when there is none."""
         prepared = server_name(name)
-        if self._directory is None or prepared is None:
+        if prepared is None:
             return None
+        context = None if self._stored is None else self._stored(prepared)
+        if context is not None or self._directory is None:
+            return context
         context = self._of_folder(self._directory, prepared)
         if context is None:
             _, _, parent = prepared.partition(".")

@@ -21,6 +21,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from dynxmpp.tls.certificates import CertificateFiles, CertificateStore, Credentials, ssl_reason
+from dynxmpp.tls.stored import StoredCertificates, StoredContexts
 
 ALPN_XMPP_CLIENT = b"xmpp-client"
 ALPN_HTTP = b"http/1.1"
@@ -251,7 +252,7 @@ def _verifier(options: TLSOptions) -> _VerifyCallback:
 
 @implementer(IOpenSSLServerConnectionCreator)
 class ServerTLS:
-    """The TLS of one listener. `directory`, `defaults`: the certificates, see dynxmpp.tls.certificates.
+    """The TLS of one listener. `stored`, `directory`, `defaults`: the certificates, see dynxmpp.tls.certificates.
 
     Raises TLSConfigError when the options don't work; certificates that don't are logged when they are wanted.
     Used as it is, a connection shows the certificate of the name the client sends (SNI), else a default one.
@@ -265,10 +266,12 @@ class ServerTLS:
         directory: Path | None = None,
         defaults: Sequence[CertificateFiles] = (),
         max_contexts: int = 4096,
+        stored: StoredCertificates | None = None,
     ) -> None:
         self._options = options
         self._builder = ContextBuilder(options, self._on_server_name)
         self._without_certificate = self._builder.build()
+        self._stored = None if stored is None else StoredContexts(stored, self._builder.build, max_contexts)
         self._certificates = CertificateStore(
             self._builder.build,
             clock=clock,
@@ -276,6 +279,7 @@ class ServerTLS:
             defaults=defaults,
             password=options.password,
             max_contexts=max_contexts,
+            stored=None if self._stored is None else self._stored.context_for,
         )
 
     def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
@@ -305,6 +309,8 @@ class ServerTLS:
         except TLSConfigError as error:
             log.error("tls_reload_refused", option=error.option, reason=error.reason)
             return
+        if self._stored is not None:
+            self._stored.forget()
         self._certificates.reload()
 
     def _on_server_name(self, connection: SSL.Connection) -> None:

@@ -1,8 +1,9 @@
 """An auth method that keeps its accounts in a dict: small, quick, and honest about what it is asked."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
-from dynxmpp.auth.base import PLAIN, AccountExists, Localparts, NoSuchAccount
+from dynxmpp.auth.base import PLAIN, AccountExists, Credentials, Localparts, NoSuchAccount, NotSupported
 from dynxmpp.auth.scram import HASHES, MECHANISM_HASHES, ScramRecord, derive
 from dynxmpp.core.interfaces import Stored
 from dynxmpp.db.migrations import Migration
@@ -64,3 +65,12 @@ class MemoryAuth:
     async def count(self, domain: str) -> int:
         self.calls.append("count")
         return sum(of_domain == domain for of_domain, _ in self.passwords)
+
+    async def credentials(self, domain: str, after: str | None, limit: int) -> Sequence[Credentials]:
+        self.calls.append("credentials")
+        found = sorted((user, text) for (of_domain, user), text in self.passwords.items() if of_domain == domain)
+        return [Credentials(*entry) for entry in found if after is None or entry[0] > after][:limit]
+
+    async def adopt(self, domain: str, username: str, records: Sequence[ScramRecord], *, overwrite: bool) -> None:
+        self.calls.append("adopt")
+        raise NotSupported("passwords only")

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 import attrs
 from twisted.trial.unittest import TestCase
 
-from dynxmpp.config import acl, auth, general, listen, modules, override, planned, pools, services, shaper
+from dynxmpp.config import acl, auth, general, limits, listen, modules, override, planned, pools, services, shaper
 from dynxmpp.config.file import ConfigFile
 from dynxmpp.config.model import IntOrInfinity, Option, Section, is_section, options_of
 
@@ -41,6 +41,7 @@ SECTIONS: dict[str, tuple[type[Section], type[Section] | None]] = {
     "[[listen.http.handlers.mongoose_prometheus_handler]]": (listen.MetricsHandler, None),
     "[services.service_domain_db]": (services.ServiceDomainDb, None),
     "[shaper.NAME]": (shaper.Shaper, None),
+    "[limits]": (limits.Limits, None),
     "[acl]": (acl.AclPattern, None),
     "[access]": (acl.AccessClause, None),
     "[[host_config]]": (override.HostOverride, None),
@@ -136,7 +137,7 @@ class DocumentationTests(TestCase):
         """A new section has to be added to the table above, and hence to the page."""
         found = {
             value
-            for module in (acl, auth, general, listen, modules, override, planned, pools, services, shaper)
+            for module in (acl, auth, general, limits, listen, modules, override, planned, pools, services, shaper)
             for value in vars(module).values()
             if is_section(value) and value is not Section
         }

@@ -82,8 +82,8 @@ def module(name: str, **keys: Any) -> dict[str, Any]:
 CONNECTION = "outgoing_pools.rdbms.default.connection"
 MECHANISMS = "scram_sha512_plus, scram_sha512, scram_sha256_plus, scram_sha256, scram_sha1_plus, scram_sha1, plain"
 ALL_SECTIONS = (
-    "general, listen, auth, outgoing_pools, services, modules, shaper, acl, access, host_config, internal_databases, "
-    "instrumentation"
+    "general, listen, auth, outgoing_pools, services, modules, shaper, acl, access, limits, host_config, "
+    "internal_databases, instrumentation"
 )
 
 #: A change of the minimal file, and what is then wrong with it.

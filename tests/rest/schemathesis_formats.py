@@ -1,6 +1,8 @@
 """What the formats of our OpenAPI document mean: loaded by schemathesis (SCHEMATHESIS_HOOKS)."""
 
+import json
 from collections.abc import Callable
+from typing import Any
 
 import schemathesis
 from hypothesis import strategies as st
@@ -33,6 +35,13 @@ ACCOUNTS = st.sampled_from(["alice@example.org", "bob@example.org", "carol@examp
     "{}@{}".format, LOCALPARTS, DOMAINS
 )
 PASSWORDS = st.text(min_size=1, max_size=20).filter(_fits(prepare_new_password))
+
+
+@schemathesis.serializer("application/jsonl", "application/x-ndjson")
+def line(context: Any, value: Any) -> bytes:
+    """A body of one line, which the schema is of."""
+    return value if isinstance(value, bytes) else json.dumps(value).encode() + b"\n"
+
 
 schemathesis.openapi.format("xmpp-domain", DOMAINS)
 schemathesis.openapi.format("xmpp-localpart", LOCALPARTS)

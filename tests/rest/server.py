@@ -24,6 +24,8 @@ from dynxmpp.db.migrations import Migration
 from dynxmpp.domains.remover import Place
 from dynxmpp.domains.store import DomainStore
 from dynxmpp.jid import JID
+from dynxmpp.rest.bulk_domains import BulkDomainsApi
+from dynxmpp.rest.bulk_users import BulkUsersApi
 from dynxmpp.rest.dialect import FIVE, SIX
 from dynxmpp.rest.domains import DomainsApi
 from dynxmpp.rest.domains_v6 import DomainsV6Api
@@ -179,8 +181,11 @@ class RestTestCase(DatabaseTestCase, HttpTestCase):
 
     def apis(self, domains: object) -> list[object]:
         table: Any = self.node.table
+        dialect = SIX if isinstance(domains, DomainsV6Api) else FIVE
         return [
             domains,
+            BulkDomainsApi(self.node.service, dialect),
+            BulkUsersApi(table, dialect),
             UsersApi(table, self.sessions, remove_account=self.node.remover.remove_account),
             SessionsApi(table, self.sessions),
         ]

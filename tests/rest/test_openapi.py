@@ -14,10 +14,13 @@ from twisted.trial.unittest import TestCase
 from dynxmpp.core.domain_table import DomainOrigin
 from dynxmpp.core.router import Router
 from dynxmpp.core.slow_lane import SlowLane
+from dynxmpp.domains.certificate_table import CertificateTable
+from dynxmpp.domains.certificates import DomainCertificates
 from dynxmpp.domains.errors import InvalidDomain
 from dynxmpp.module import ModuleContext
 from dynxmpp.module_loader import build_modules
 from dynxmpp.modules.muc_light import MucLight
+from dynxmpp.rest.certificates import CertificatesApi
 from dynxmpp.rest.dialect import FIVE, SIX
 from dynxmpp.rest.domains import DomainsApi
 from dynxmpp.rest.domains_v6 import DomainsV6Api
@@ -99,11 +102,12 @@ class SchemathesisTests(RestTestCase):
     max_users = 1_000_000
     password = "secret"
 
-    migrations = (*RestTestCase.migrations, *MucLight.migrations)
+    migrations = (*RestTestCase.migrations, *MucLight.migrations, *CertificateTable.migrations)
 
     def make_node(self) -> Node:
         """The host type of example.org has rooms, the other one has not."""
         node = super().make_node()
+        self.certificates = DomainCertificates(self.database, node.table, clock=self.clock)
         served: Any = node.table._served["basic", DomainOrigin.DYNAMIC]
         table: Any = node.table
         context = ModuleContext(
@@ -120,7 +124,9 @@ class SchemathesisTests(RestTestCase):
 
     def apis(self, domains: object) -> list[object]:
         table: Any = self.node.table
-        return [*super().apis(domains), RoomsApi(table)]
+        dialect = SIX if isinstance(domains, DomainsV6Api) else FIVE
+        certificates = CertificatesApi(self.node.service, self.certificates, dialect.rules)
+        return [*super().apis(domains), RoomsApi(table), certificates]
 
     async def nothing_found_at(self, path: str, *options: str) -> None:
         await self.node.service.insert("example.org", "basic")

@@ -116,10 +116,10 @@ class StreamingTests(RestTestCase):
         with self.assertRaises(ResponseFailed):
             await self.get()
         # With HTTP/1.0 the end of the connection is that of the body, so it must not be an orderly one.
-        for version in (b"1.0", b"1.1"):
+        for version, reason in ((b"1.0", ConnectionLost), (b"1.1", ConnectionDone)):
             client = Client(GET % version)
             await self.connect(client)
-            self.assertIs(ConnectionLost, await client.ended)
+            self.assertIs(reason, await client.ended)
             self.assertFalse(client.received.endswith(b"\r\n0\r\n\r\n"))
         self.assertEqual(3, len(self.flushLoggedErrors(ZeroDivisionError)))
 

@@ -14,13 +14,16 @@ Archives of accounts (`pm`) and of rooms (`muc`).
 | text search | search.py, words.py (XEP-0431) |
 | messages on their way out | results.py, authors.py for those of rooms |
 | what an account's owner may have of it all | personal_data.py |
+| archives that leave and arrive (XEP-0227) | portability.py |
 | archives that go | removal.py at once, retention.py by age and number |
 | numbers for Prometheus | figures.py |
 | work that several want and that is done once | shared.py |
 """
 
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Sequence
 from typing import Any
+
+from twisted.words.xish import domish
 
 from dynxmpp.core.interfaces import RoomArchive
 from dynxmpp.module import (
@@ -51,17 +54,19 @@ from dynxmpp.modules.mam.ids import ArchiveIds
 from dynxmpp.modules.mam.lookup import Lookups
 from dynxmpp.modules.mam.owners import Owners
 from dynxmpp.modules.mam.personal_data import tables_of
+from dynxmpp.modules.mam.portability import ARCHIVE, IMPORTED, Arriving, printed_archive
 from dynxmpp.modules.mam.preferences import Preferences
 from dynxmpp.modules.mam.reading import Owner, Reading
 from dynxmpp.modules.mam.removal import Removal
 from dynxmpp.modules.mam.retention import Retention
 from dynxmpp.modules.mam.rooms import Rooms
-from dynxmpp.modules.mam.schema import ACCOUNT, MIGRATIONS, ROOM, TABLES
+from dynxmpp.modules.mam.schema import ACCOUNT, MEASURED, MIGRATIONS, ROOM, TABLES
 from dynxmpp.modules.mam.search import Search
 from dynxmpp.modules.mam.store import ArchiveStore
 from dynxmpp.modules.mam.writing import Wants, Writing
 from dynxmpp.protocol.rsm import NS_RSM
 from dynxmpp.protocol.stanza_id import NS_SID
+from dynxmpp.wire.tree import print_children
 
 NS_FULL_TEXT = "urn:xmpp:fulltext:0"
 #: Archives whose numbers are in memory.
@@ -76,6 +81,8 @@ class Mam(Module):
     config_model = MamConfig
     migrations = MIGRATIONS
     removed_here = ("mam_archive", *TABLES)
+    measured = MEASURED
+    imported = IMPORTED
 
     def __init__(self, context: ModuleContext, config: MamConfig) -> None:
         super().__init__(context, config)
@@ -224,6 +231,27 @@ class Mam(Module):
 
     async def personal_data(self, account: JID) -> Sequence[PersonalTable]:
         return await tables_of(account, self.database, self.store)
+
+    # -- archives that leave and arrive
+
+    async def exported(self, account: JID) -> AsyncIterator[bytes]:
+        prefs = await self.preferences.stored(account, NS_MAM_2) if self.writing is not None else None
+        if prefs is not None:
+            yield print_children([prefs], "").encode() + b"\n"
+        await self.store.flush()
+        async for piece in printed_archive(self.database, account):
+            yield piece
+
+    async def import_element(self, account: JID, element: domish.Element) -> bool:
+        if self.writing is None:
+            return False
+        if element.name == ARCHIVE:
+            archive = await self.owners.get(account.domain, ACCOUNT, account.local or "")
+            await Arriving(self.database, self.clock, archive, account).take(element)
+            self.counts.forget(archive)
+        else:
+            await self.preferences.add(account, element)
+        return True
 
 
 def features(options: ArchiveOptions) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ PAGE_BYTES: Final = 1 << 20
 #: Rooms that are looked into at a time.
 PAGE_ROOMS: Final = 500
 
-_FIND: Final = "SELECT id FROM mam_archive WHERE server = %s AND kind = %s AND name = %s"
+FIND: Final = "SELECT id FROM mam_archive WHERE server = %s AND kind = %s AND name = %s"
 _PREFERENCES: Final = """
 SELECT nullif(remote, ''), CASE behaviour WHEN 'A' THEN 'always' WHEN 'N' THEN 'never' ELSE 'roster' END
 FROM mam_preference WHERE archive = %s ORDER BY remote
@@ -46,7 +46,7 @@ Page = Sequence[tuple[Any, ...]]
 
 async def tables_of(account: JID, database: Database, store: ArchiveStore) -> Sequence[PersonalTable]:
     """What is in the database, once all that `store` had taken before is there. Raises Unavailable."""
-    found = await database.query(_FIND, (account.domain, ACCOUNT, account.local))
+    found = await database.query(FIND, (account.domain, ACCOUNT, account.local))
     await store.flush()
     rooms = PersonalTable("room messages", ("id", "room", "message"), _said_in_rooms(database, account.bare))
     if not found:
@@ -60,7 +60,7 @@ async def tables_of(account: JID, database: Database, store: ArchiveStore) -> Se
 
 
 async def _archive(database: Database, archive: int) -> AsyncIterator[Page]:
-    async for rows in _messages(database, archive):
+    async for rows in message_pages(database, archive):
         yield [(to_text(id_), source, stanza) for id_, source, stanza in rows]
 
 
@@ -75,12 +75,12 @@ async def _said_in_rooms(database: Database, author: str) -> AsyncIterator[Page]
     while rooms := await database.query(_ROOMS, (author, after)):
         for archive, room, has_spoken in rooms:
             if has_spoken:
-                async for rows in _messages(database, archive, author):
+                async for rows in message_pages(database, archive, author):
                     yield [(to_text(id_), room, stanza) for id_, _, stanza in rows]
         after = rooms[-1][0]
 
 
-async def _messages(database: Database, archive: int, author: str | None = None) -> AsyncIterator[Page]:
+async def message_pages(database: Database, archive: int, author: str | None = None) -> AsyncIterator[Page]:
     """(id, source, stanza) of an archive's messages, oldest first."""
     after = -1
     sql, more = (_ALL, ()) if author is None else (_OF_AUTHOR, (author,))

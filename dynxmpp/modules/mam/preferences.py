@@ -199,6 +199,17 @@ class Preferences:
         archive = await self._owners.find(*self._key(owner)) if self.enabled else None
         return Prefs() if archive is None else await self._load(archive)
 
+    async def stored(self, owner: JID, namespace: str) -> domish.Element | None:
+        """What is set for an archive as a <prefs/>, None when nothing is. Raises Unavailable."""
+        archive = await self._owners.find(*self._key(owner)) if self.enabled else None
+        rows = await self._database.query(_READ, (archive,)) if archive is not None else []
+        return _element(_prefs(rows), namespace) if rows else None
+
+    async def add(self, owner: JID, payload: domish.Element) -> None:
+        """Takes what a <prefs/> says, unless something is set already. Raises StanzaError, Unavailable."""
+        if await self.stored(owner, payload.uri or "") is None:
+            await self._set(owner, payload)
+
     async def _set(self, owner: JID, payload: domish.Element) -> domish.Element:
         """Puts what a <prefs/> says in the place of what was there; the answer is what is stored."""
         if not self.enabled:

@@ -51,14 +51,14 @@ def messages(
     for number, (id_, source, stanza) in enumerate(rows):
         inner = (
             f"{opening}{ids.to_text(id_)}{delay}{ids.timestamp(id_)}' from='{escape.attribute(source)}'/>"
-            f"{shown(stanza, source) if _is_message(stanza) else UNREADABLE}</forwarded></result>"
+            f"{shown(stanza, source) if is_message(stanza) else UNREADABLE}</forwarded></result>"
         ).encode()
         name = f"{random}-{number}"
         carrier = Stanza("message", {"from": sender, "to": to, "id": name}, inner, keys)
         yield carrier, b"".join((addresses.encode(), name.encode(), b"'>", inner, b"</message>"))
 
 
-def _is_message(stanza: str) -> bool:
+def is_message(stanza: str) -> bool:
     """Does it look like one from both ends? More would have to be parsed."""
     return stanza.startswith("<message ") and stanza.endswith(("</message>", "/>"))
 

@@ -9,7 +9,7 @@ No foreign keys: they cost a look-up a row, and the rows of an archive are remov
 
 from typing import Final
 
-from dynxmpp.module import Migration
+from dynxmpp.module import Measured, Migration
 
 #: `mam_archive.kind`.
 ACCOUNT: Final = 0
@@ -62,3 +62,5 @@ CREATE INDEX mam_search_words ON mam_search USING gin (words);
 MIGRATIONS: Final = (Migration("mod_mam_meta", 1, "archive", _CREATE),)
 #: The tables whose rows belong to an archive.
 TABLES: Final = ("mam_message", "mam_preference", "mam_search")
+#: What counts as a domain's use of the storage; the index of the words is made from the messages.
+MEASURED: Final = (Measured("mam_message", "archive IN (SELECT id FROM mam_archive WHERE server = %s)"),)

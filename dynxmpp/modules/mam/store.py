@@ -10,7 +10,7 @@ from dynxmpp.module import JID, BatchWriter, Clock, CommitTicket, Database
 from dynxmpp.modules.mam.config import AsyncWriter
 from dynxmpp.modules.mam.ids import ArchiveIds
 
-_INSERT = """
+INSERT = """
 INSERT INTO mam_message (archive, id, remote, resource, outgoing, groupchat, source, origin_id, stanza)
 SELECT * FROM unnest(%s::integer[], %s::bigint[], %s::text[], %s::text[], %s::boolean[], %s::boolean[], %s::text[],
     %s::text[], %s::text[])
@@ -36,7 +36,7 @@ class ArchiveStore:
         self.flushed = Flushed(database, clock)
         self._writer = BatchWriter(
             self.flushed,
-            _INSERT,
+            INSERT,
             clock=clock,
             max_rows=min(max(options.batch_size, MIN_ROWS), MAX_ROWS),
             max_waiting=MAX_WAITING,

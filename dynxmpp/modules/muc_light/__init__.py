@@ -22,12 +22,13 @@ from twisted.internet.task import LoopingCall
 from twisted.words.xish import domish
 
 from dynxmpp.config.acl import DENY
-from dynxmpp.core.interfaces import RoomAdmin, RoomArchive, RosterRooms
+from dynxmpp.core.interfaces import DomainLimits, RoomAdmin, RoomArchive, RosterRooms
 from dynxmpp.module import (
     IQ,
     JID,
     Answer,
     CommitTicket,
+    Measured,
     Module,
     ModuleContext,
     PersonalTable,
@@ -55,6 +56,7 @@ from dynxmpp.modules.muc_light.names import (
     NS_MAM_2,
     NS_MUC_LIGHT,
 )
+from dynxmpp.modules.muc_light.portability import IMPORTED, add_blocking, printed_blocking
 from dynxmpp.modules.muc_light.removal import Removal
 from dynxmpp.modules.muc_light.room import Affiliation, Room
 from dynxmpp.modules.muc_light.room_config import RoomSchema
@@ -82,6 +84,8 @@ class MucLight(Module):
         Stored("muc_light_blocking", domain="server", user="username"),
     )
     removed_here = ("muc_light_occupants",)
+    imported = IMPORTED
+    measured = (Measured("muc_light_occupants", "room IN (SELECT id FROM muc_light_rooms WHERE server = %s)"),)
 
     def __init__(self, context: ModuleContext, config: MucLightConfig) -> None:
         super().__init__(context, config)
@@ -99,7 +103,7 @@ class MucLight(Module):
         )
         self.sending = Sending(context.router)
         walls = Walls(context.domains)
-        self.changes = RoomChanges(self.rooms, self.sending, walls, config, self.schema)
+        self.changes = RoomChanges(self.rooms, self.sending, walls, config, self.schema, max_rooms=self._max_rooms)
         self.discovery = Discovery(self.rooms, self.schema, config.rooms_per_page)
         self.removal = Removal(self.rooms.store, self.changes, is_served=self._is_served, is_ours=self._is_ours)
         administration = Administration(config.host, self.rooms, self.changes, self.sending, self.schema)
@@ -128,6 +132,10 @@ class MucLight(Module):
 
     def _finish_removals(self) -> None:
         self.context.spawn("room_removal_failed", self.rooms.finish_removals())
+
+    def _max_rooms(self, domain: str) -> float:
+        limits = self.host_type.find(DomainLimits)
+        return float("inf") if limits is None else limits.limit(domain, "rooms")
 
     def _is_served(self, service: str) -> bool:
         return self._server_of_rooms(service) is self
@@ -264,6 +272,15 @@ class MucLight(Module):
     def _check_blocking(self) -> None:
         if not self.config.blocking:
             raise StanzaError("bad-request")
+
+    # -- blocking lists that leave and arrive (XEP-0227); rooms are no part of an account
+
+    def exported(self, account: JID) -> AsyncIterator[bytes]:
+        return printed_blocking(self.rooms.store, account)
+
+    async def import_element(self, account: JID, element: domish.Element) -> bool:
+        await add_blocking(self.rooms.store, account, element)
+        return True
 
     # -- the archive (section 14; XEP-0313)
 

@@ -36,8 +36,12 @@ class Administration:
         return JID.of(name, self._pattern.replace(HOST_PLACEHOLDER, domain))
 
     async def list_rooms(self, domain: str, after: str | None, limit: int) -> Sequence[JID]:
-        service = self._pattern.replace(HOST_PLACEHOLDER, domain)
-        return await self._rooms.store.list_rooms(domain, service, after, limit)
+        service = self.address(domain, "service").to_domain()
+        # A service with one full name is below no domain.
+        return await self._rooms.store.list_rooms(self._rooms.server_of(service), service.domain, after, limit)
+
+    async def count_rooms(self, domain: str) -> int:
+        return await self._rooms.store.count_rooms(domain)
 
     async def describe(self, room: JID) -> RoomDescription:
         return self._described(await self._room(room))

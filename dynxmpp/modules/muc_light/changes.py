@@ -39,13 +39,22 @@ class RoomChanges:
     """The changes that are possible in the rooms of a host type."""
 
     def __init__(
-        self, rooms: Rooms, sending: Sending, walls: Walls, options: MucLightConfig, schema: RoomSchema
+        self,
+        rooms: Rooms,
+        sending: Sending,
+        walls: Walls,
+        options: MucLightConfig,
+        schema: RoomSchema,
+        *,
+        max_rooms: Callable[[str], float] = lambda domain: float("inf"),
     ) -> None:
+        """`max_rooms`: how many rooms there may be below a domain."""
         self._rooms = rooms
         self._walls = walls
         self._sending = sending
         self._options = options
         self._schema = schema
+        self._max_rooms = max_rooms
         self._rules = Rules(
             allow_multiple_owners=options.allow_multiple_owners,
             promote=options.promote_on_last_owner_leave,
@@ -72,6 +81,9 @@ class RoomChanges:
             raise StanzaError("conflict", text="Room already exists") from None
 
     async def _decide_new(self, creator: JID, jid: JID, wanted: Create, facts: Facts) -> Members:
+        server = self._rooms.server_of(jid)
+        if await facts.has_rooms(server, self._max_rooms(server)):
+            raise StanzaError("resource-constraint", text="The domain has as many rooms as it may have")
         try:
             affiliations.check_occupants(creator, wanted.occupants)
             occupants = self._within_reach(jid, wanted.occupants)

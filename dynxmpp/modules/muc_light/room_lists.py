@@ -30,6 +30,8 @@ SELECT name FROM muc_light_rooms
 WHERE server = %s AND service = %s AND name > %s AND {THERE} ORDER BY name LIMIT %s
 """
 
+_COUNT: Final = f"SELECT count(*) FROM muc_light_rooms WHERE server = %s AND {THERE}"
+
 _WITH_DOMAIN: Final = """
 SELECT server, service, name, id FROM muc_light_rooms
 WHERE server <> %s AND id > %s AND id IN (SELECT room FROM muc_light_occupants WHERE server = %s)
@@ -79,6 +81,11 @@ class RoomLists:
         """At most `limit` rooms of a service, ordered by localpart; those after a localpart."""
         rows = await self._database.query(_LIST, (server, service, after or "", limit))
         return [JID(name, service) for (name,) in rows]
+
+    async def count_rooms(self, server: str) -> int:
+        """How many rooms there are below a domain, of all services."""
+        ((count,),) = await self._database.query(_COUNT, (server,))
+        return int(count)
 
     async def rooms_with_domain(self, domain: str, after: int, limit: int) -> tuple[list[tuple[str, JID]], int]:
         """At most `limit` of the rooms below other domains in which accounts of a domain are; else as `going`."""

@@ -21,6 +21,8 @@ from dynxmpp.modules.muc_light.room_lists import THERE, RoomLists, places
 
 #: Where it is notified that a room has changed, for nodes that have it in memory: `announcement`.
 CHANNEL: Final = "dynxmpp_muc_light"
+#: First half of the advisory locks that order the creation of rooms in a domain with a limit.
+_ROOMS_LOCK: Final = 0x726F6F6D
 
 _OCCUPANTS: Final = """
 CROSS JOIN LATERAL (
@@ -86,6 +88,11 @@ SELECT server, service, name, id FROM muc_light_rooms WHERE NOT {THERE} AND id >
 """
 _FINISH: Final = f"DELETE FROM muc_light_rooms WHERE {_KEY} AND NOT {THERE}"
 
+# Counting ends at the limit, so that its cost is bounded by it.
+_AT_LEAST: Final = f"""
+SELECT count(*) FROM (SELECT FROM muc_light_rooms WHERE server = %s AND {THERE} LIMIT %s) AS counted
+"""
+
 _FULL: Final = """
 SELECT server, username FROM muc_light_occupants
 WHERE (server, username) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
@@ -140,6 +147,18 @@ class Facts:
         self._limits_locked = True
         await wait_for(self._transaction, LIMITS, candidates)
         return users(await self._transaction.query(_FULL, (*columns(candidates), limit)))
+
+    async def has_rooms(self, server: str, limit: float) -> bool:
+        """Are there `limit` rooms or more below a domain?
+
+        Until the transaction ends nobody else gets an answer about the domain. To be asked before `full`. Without a
+        limit it costs nothing.
+        """
+        if limit == float("inf"):
+            return False
+        await self._transaction.query("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_ROOMS_LOCK, server))
+        ((count,),) = await self._transaction.query(_AT_LEAST, (server, int(limit)))
+        return bool(count >= limit)
 
 
 #: What shall become of a room; None: nothing. What it raises is raised, and nothing has happened.

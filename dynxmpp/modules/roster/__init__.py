@@ -8,7 +8,7 @@ Left out: pre-approval (RFC 6121 3.4, optional). A request to an account that do
 Requests are not sent again at login (3.1.2): contacts are on this server, which keeps what it has taken.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
 
 from twisted.words.xish import domish
@@ -39,6 +39,7 @@ from dynxmpp.module import (
     section,
 )
 from dynxmpp.modules.roster.items import AccountRoster, RosterItem, RosterSet, read_set
+from dynxmpp.modules.roster.portability import IMPORTED, Merging, printed_roster
 from dynxmpp.modules.roster.store import CREATE, Rosters
 from dynxmpp.modules.roster.subscriptions import Subscriptions
 from dynxmpp.wire.escape import attribute
@@ -78,6 +79,7 @@ class Roster(Module):
         Stored("roster_versions", domain="server", user="username"),
     )
     migrations = (Migration("mod_roster", 1, "rosters", CREATE),)
+    imported = IMPORTED
     #: What a stream announces after authentication.
     stream_features: tuple[bytes, ...] = ()
 
@@ -232,6 +234,26 @@ class Roster(Module):
             attributes = {"type": "set", "id": f"push{self._pushes}", "to": session.jid.full}
             stanza = Stanza("iq", attributes, inner, _QUERY)
             session.deliver(stanza, stanza.to_bytes())
+
+    # -- rosters that leave and arrive (XEP-0227)
+
+    def exported(self, account: JID) -> AsyncIterator[bytes]:
+        return printed_roster(self._rosters, account)
+
+    async def import_element(self, account: JID, element: domish.Element) -> bool:
+        merging = Merging(account, self.config.max_items, self.config.max_requests)
+        if not merging.read(element):
+            return False
+        if merging.wanted:
+            await self._rosters.change(account, lambda roster: self._merge(roster, merging))
+        merging.check()
+        return True
+
+    async def _merge(self, roster: AccountRoster, merging: Merging) -> None:
+        changed = merging.changes(roster)
+        for item in await self._rosters.write_all(roster, changed) if changed else ():
+            if item.listed:
+                self.push(item, roster)
 
     # -- removal
 

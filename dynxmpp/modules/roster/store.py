@@ -5,8 +5,9 @@ version is still the one that the decision was based on; otherwise somebody else
 database, an administrator), the roster is read anew and the decision made again.
 """
 
-from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable
+import json
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import TypeVar
@@ -82,6 +83,29 @@ ON CONFLICT (server, username, contact) DO UPDATE SET
 RETURNING version, (SELECT removed FROM next)
 """
 )
+
+# Groups come as JSON: PostgreSQL knows no arrays of rows of different lengths.
+_WRITE_ALL = (
+    _NEXT_VERSION
+    + """
+INSERT INTO rosters (server, username, contact, name, groups, subscription, ask, listed, request, version)
+SELECT %s, %s, item.contact, item.name, ARRAY(SELECT jsonb_array_elements_text(item.groups::jsonb)),
+    item.subscription, item.ask, item.listed, item.request, next.version
+FROM next, unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::boolean[], %s::boolean[], %s::bytea[])
+    AS item (contact, name, groups, subscription, ask, listed, request)
+ON CONFLICT (server, username, contact) DO UPDATE SET
+    name = excluded.name, groups = excluded.groups, subscription = excluded.subscription, ask = excluded.ask,
+    listed = excluded.listed, request = excluded.request, version = excluded.version
+RETURNING version, (SELECT removed FROM next)
+"""
+)
+
+_PAGE = """
+SELECT contact, name, groups, subscription, ask, listed, request, version FROM rosters
+WHERE server = %s AND username = %s AND contact > %s AND {condition} ORDER BY contact LIMIT {limit}
+"""
+_LISTED_PAGE = _PAGE.format(condition="(listed OR ask OR subscription <> 'none')", limit=200)
+_REQUESTS_PAGE = _PAGE.format(condition="request IS NOT NULL", limit=20)
 
 _ERASE = (
     _NEXT_VERSION
@@ -218,6 +242,25 @@ class Rosters:
         self._keep(roster)
         return written
 
+    async def write_all(self, roster: AccountRoster, items: Sequence[RosterItem]) -> list[RosterItem]:
+        """As `write`, for several items, at least one; they have the same version."""
+        key = (roster.account.domain, roster.account.local)
+        arrays = [list(column) for column in zip(*map(_columns, items), strict=True)]
+        version, removed = await self._run(roster, _WRITE_ALL, (*key, False, roster.version, *key, *arrays))
+        written = [replace(item, version=version) for item in items]
+        for item in written:
+            roster.put(item, removed)
+        self._keep(roster)
+        return written
+
+    async def pages(self, account: JID, *, requests: bool) -> AsyncIterator[list[RosterItem]]:
+        """What a roster has of its items, or of those with unanswered requests, past the memory. Raises Unavailable."""
+        sql = _REQUESTS_PAGE if requests else _LISTED_PAGE
+        after = ""
+        while rows := await self._database.query(sql, (account.domain, account.local, after)):
+            yield [_item(*row) for row in rows]
+            after = rows[-1][0]
+
     async def erase(self, roster: AccountRoster, item: RosterItem) -> None:
         """Removes an item, within `change()`."""
         key = (roster.account.domain, roster.account.local)
@@ -237,6 +280,12 @@ class Rosters:
             raise _Outdated
         version, removed = rows[0]
         return version, removed
+
+
+def _columns(item: RosterItem) -> tuple[object, ...]:
+    state = item.state
+    groups = json.dumps(item.groups)
+    return item.contact.full, item.name, groups, state.subscription, state.ask, item.listed, item.request
 
 
 def _item(

@@ -108,7 +108,7 @@ class Subscriptions:
             if transition.state.value.pending_in and not before.state.value.pending_in:
                 if len(roster.requests) >= self._max_requests:
                     raise StanzaError("resource-constraint", type="wait", text="Too many requests wait for an answer")
-                request = _kept(stamped)
+                request = kept(stamped)
             after = await self._enter(roster, before, transition, request)
             if transition.passes:
                 self._deliver(stamped, account)
@@ -193,10 +193,10 @@ class Subscriptions:
             self._router.route(Stanza("presence", attributes), account, contact)
 
 
-def _kept(request: Stanza) -> bytes:
+def kept(request: Stanza) -> bytes:
     """What is stored of a request."""
     data = request.to_bytes()
     if len(data) <= MAX_REQUEST:
         return data
-    kept = {key: request.attributes[key] for key in ("type", "from", "to", "id") if key in request.attributes}
-    return Stanza("presence", kept).to_bytes()
+    attributes = {key: request.attributes[key] for key in ("type", "from", "to", "id") if key in request.attributes}
+    return Stanza("presence", attributes).to_bytes()
