@@ -100,9 +100,16 @@ class PortabilityCase(Removal):
         )
 
     async def take(
-        self, data: bytes, domain: str = "verona.example", host: str | None = None, **options: bool
+        self,
+        data: bytes,
+        domain: str = "verona.example",
+        host: str | None = None,
+        *,
+        overwrite: bool = False,
+        dry_run: bool = False,
     ) -> Report:
-        report = await self.importer(domain, host, **options).run(pieces(data))
+        importer = self.importer(domain, host, overwrite=overwrite, dry_run=dry_run)
+        report = await importer.run(pieces(data))
         await self.written()
         return report
 

@@ -1,6 +1,7 @@
 """Documents that cannot be taken over, or not all of them."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 from dynxmpp.portability.importing import HELD_BYTES
 from dynxmpp.portability.reader import DocumentError
@@ -91,7 +92,7 @@ class BadDocuments(PortabilityCase):
 
     async def test_the_database_goes(self) -> None:
         """What fails is told as it is; what was complete stays."""
-        vcard = self.host_type.modules["mod_vcard"]
+        vcard: Any = self.host_type.modules["mod_vcard"]
 
         async def fail(*arguments: object) -> int:
             raise Unavailable("away")
@@ -136,8 +137,8 @@ class BadDocuments(PortabilityCase):
 
 
 class BadAccounts(PortabilityCase):
-    async def problems(self, *users: str, **options: bool) -> list[str]:
-        return (await self.take(document(*users), **options)).problems
+    async def problems(self, *users: str, overwrite: bool = False) -> list[str]:
+        return (await self.take(document(*users), overwrite=overwrite)).problems
 
     async def test_names(self) -> None:
         report = await self.take(document(user("a b", VCARD.format("x")), user(""), user("Good"), "<user/>"))
@@ -253,7 +254,8 @@ class BadElements(PortabilityCase):
         push = await session.receives("iq")
         self.assertEqual("t@x.example", push.block.item["jid"])
         session.sends("<message to='t@x.example' id='m'><body>hello?</body></message>")
-        self.assertEqual("error", (await session.receives("message"))["type"])
+        refusal = await session.receives("message")
+        self.assertEqual(("error", "blocked"), (refusal["type"], [e.name for e in refusal.error.elements()][-1]))
 
     async def test_cards(self) -> None:
         self.assertEqual(
@@ -325,6 +327,13 @@ class BadElements(PortabilityCase):
     async def test_preferences(self) -> None:
         (found,) = await self.problems("<prefs xmlns='urn:xmpp:mam:2' default='perhaps'/>")
         self.assertRegex(found, "is left out: default is always, never or roster")
+
+    async def test_preferences_that_are_there(self) -> None:
+        prefs = "<prefs xmlns='urn:xmpp:mam:2' default='{}'><always/><never/></prefs>"
+        await self.problems(prefs.format("roster"))
+        await self.problems(prefs.format("never"))
+        sql = "SELECT behaviour FROM mam_preference AS p JOIN mam_archive AS a ON a.id = p.archive WHERE server = %s"
+        self.assertEqual([("R",)], await self.query(sql, "verona.example"))
 
     async def test_last_activity(self) -> None:
         for attributes in ("", " seconds='x'"):

@@ -10,11 +10,14 @@ from typing import Any
 
 import treq
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.web.client import Agent, HTTPConnectionPool, ResponseFailed
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
+from zope.interface import implementer
 
 from dynxmpp.auth.base import NotSupported
 from dynxmpp.domains.service import Backing, DomainService
@@ -27,6 +30,27 @@ from tests.portability.test_bad_input import LONG
 
 SAMPLES = Path(__file__).parent / "samples"
 XML = "application/xml"
+
+
+@implementer(IBodyProducer)
+class InChunks:
+    """A body without a length that is known (RFC 9112 7.1)."""
+
+    length = UNKNOWN_LENGTH
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def startProducing(self, consumer: Any) -> Deferred[None]:
+        for start in range(0, len(self._data), 50_000):
+            consumer.write(self._data[start : start + 50_000])
+        return succeed(None)
+
+    def pauseProducing(self) -> None: ...
+
+    def resumeProducing(self) -> None: ...
+
+    def stopProducing(self) -> None: ...
 
 
 class DataCase(PortabilityCase):
@@ -44,10 +68,10 @@ class DataCase(PortabilityCase):
         service = DomainService(table, Backing(self.store, synchroniser, self.remover), spawn=self.host.spawn)
         await service.start()
         self.addCleanup(service.stop)
-        api = DataApi(service, table, remove_account=self.remover.remove_account, host_types=self.host.host_types)
+        self.api = DataApi(service, table, remove_account=self.remover.remove_account, host_types=self.host.host_types)
         mounts = [
-            Mount(FIVE, host="_", path="/api", apis=[api], username="admin", password="secret"),
-            Mount(SIX, host="_", path="/six", apis=[api]),
+            Mount(FIVE, host="_", path="/api", apis=[self.api], username="admin", password="secret"),
+            Mount(SIX, host="_", path="/six", apis=[self.api]),
         ]
         site: Any = AdminSite(mounts, clock=reactor)
         listening: Any = reactor.listenTCP(0, site, interface="127.0.0.1")
@@ -59,7 +83,7 @@ class DataCase(PortabilityCase):
         self,
         method: str,
         domain: str,
-        data: bytes | None = None,
+        data: Any = None,
         *,
         mount: str = "api",
         content_type: str = XML,
@@ -71,7 +95,7 @@ class DataCase(PortabilityCase):
             f"{self.url}/{mount}/domains/{domain}/data",
             params=query,
             data=data,
-            headers={} if data is None else {"Content-Type": content_type},
+            headers=Headers({} if data is None else {"Content-Type": [content_type]}),
             agent=Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False)),
             auth=("admin", "secret") if mount == "api" else None,
         )
@@ -124,11 +148,13 @@ class ByHttp(DataCase):
             self.assertEqual(expected, await self.put("verona.example", data, **query))
         self.assertEqual(415, (await self.put("verona.example", data, content_type="text/plain"))[0])
         self.assertEqual((400, {"what": "invalid domain name"}), await self.put("a%20b", data))
-        response = await treq.get(f"{self.url}/api/domains/verona.example/data", headers={"Accept": "application/json"})
+        response = await treq.get(
+            f"{self.url}/api/domains/verona.example/data", headers=Headers({"Accept": ["application/json"]})
+        )
         self.assertEqual(406, response.code)
         await response.content()
         response = await treq.put(
-            f"{self.url}/api/domains/verona.example/data", data=data, headers={"Content-Type": XML}
+            f"{self.url}/api/domains/verona.example/data", data=data, headers=Headers({"Content-Type": [XML]})
         )
         self.assertEqual(403, response.code)
         await response.content()
@@ -150,31 +176,7 @@ class ByHttp(DataCase):
         data = document(user("a", LONG))
         self.assertGreater(len(data), 2_000_000)
 
-        class Producer:
-            length = "unknown"
-
-            def startProducing(self, consumer: Any) -> Any:
-                for start in range(0, len(data), 50_000):
-                    consumer.write(data[start : start + 50_000])
-                done: Deferred[None] = Deferred()
-                done.callback(None)
-                return done
-
-            def pauseProducing(self) -> None: ...
-
-            def stopProducing(self) -> None: ...
-
-        class Body:
-            def __new__(cls) -> Any:
-                from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
-                from zope.interface import directlyProvides
-
-                producer = Producer()
-                producer.length = UNKNOWN_LENGTH
-                directlyProvides(producer, IBodyProducer)
-                return producer
-
-        status, _, content = await self.ask("PUT", "verona.example", Body())
+        status, _, content = await self.ask("PUT", "verona.example", InChunks(data))
         self.assertEqual(200, status)
         report = json.loads(content)
         self.assertEqual((1, []), (report["accounts"]["created"], report["problems"]))
@@ -201,19 +203,13 @@ class ByHttp(DataCase):
             await removed(account)
             done.callback(None)
 
-        self.patch(self.api_of_site(), "_remove_account", watched)
+        self.patch(self.api, "_remove_account", watched)
         await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", self.port), Client())
         await done
         await self.written()
         self.assertEqual(["a"], await self.usernames())
         rows = (await self.rows()).of("verona.example", "b")
         self.assertEqual(0, sum(rows.values()), rows)
-
-    def api_of_site(self) -> Any:
-        import gc
-
-        (api,) = [found for found in gc.get_objects() if type(found) is DataApi and found._table is self.host.domains]
-        return api
 
     async def test_a_refusal_comes_before_the_body_is_there(self) -> None:
         answered: Deferred[bytes] = Deferred()

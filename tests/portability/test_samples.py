@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dynxmpp.modules.mam.ids import timestamp
 from dynxmpp.portability.report import Report
-from tests.portability.support import PortabilityCase
+from tests.portability.support import PortabilityCase, document, user
 
 SAMPLES = Path(__file__).parent / "samples"
 ROMEO = ("verona.example", "romeo")
@@ -12,8 +12,8 @@ JULIET = ("verona.example", "juliet")
 
 
 class Samples(PortabilityCase):
-    async def take_sample(self, name: str, **options: bool) -> Report:
-        return await self.take((SAMPLES / name).read_bytes(), **options)
+    async def take_sample(self, name: str, *, dry_run: bool = False) -> Report:
+        return await self.take((SAMPLES / name).read_bytes(), dry_run=dry_run)
 
     async def roster(self, owner: tuple[str, str]) -> list[tuple[object, ...]]:
         sql = "SELECT contact, name, groups, subscription, ask, listed, request IS NOT NULL FROM rosters"
@@ -132,6 +132,38 @@ class Samples(PortabilityCase):
         await self.take(older.replace(b"sweet sorrow", b"bitter sorrow"))
         await romeo.asks(search.format("s2", "bitter"))
         self.assertEqual(1, len(romeo.received))
+
+    async def test_what_is_known_of_a_message(self) -> None:
+        sample = (SAMPLES / "prosody.xml").read_bytes()
+        delay = b"<delay xmlns='urn:xmpp:delay' stamp='2026-01-02T03:04:05Z'"
+        await self.take(sample.replace(delay, delay + b" from='room@x.example/juliet'", 1))
+        rows = await self.query(
+            "SELECT remote, resource, outgoing, groupchat, source, origin_id FROM mam_message AS m"
+            " JOIN mam_archive AS a ON a.id = m.archive WHERE a.server = 'verona.example' ORDER BY m.id"
+        )
+        juliet = ("juliet@verona.example", "balcony")
+        self.assertEqual(
+            [
+                (*juliet, False, False, "room@x.example/juliet", "a1"),
+                (*juliet, True, False, "romeo@verona.example/orchard", None),
+                (*juliet, False, False, "juliet@verona.example/balcony", None),
+            ],
+            rows,
+        )
+
+    async def test_offline_messages_of_one_second_keep_their_order(self) -> None:
+        message = (
+            "<message xmlns='jabber:client' from='b@x.example'><body>{}</body>"
+            "<delay xmlns='urn:xmpp:delay' from='verona.example' stamp='2026-01-02T03:05:00Z'/></message>"
+        )
+        messages = [message.format(number) for number in range(12)]
+        halves = (f"<offline-messages>{''.join(half)}</offline-messages>" for half in (messages[:6], messages[6:]))
+        await self.take(document(user("a", *halves)))
+        session = self.session("a@verona.example/home")
+        session.sends("<presence/>")
+        received = [await session.receives() for _ in range(13)]
+        bodies = [str(stanza.body) for stanza in received if stanza.name == "message"]
+        self.assertEqual([str(number) for number in range(12)], bodies)
 
     async def test_of_ejabberd(self) -> None:
         report = await self.take_sample("ejabberd.xml")
