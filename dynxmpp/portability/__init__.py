@@ -3,7 +3,8 @@
 | What | File |
 |---|---|
 | accounts and what modules have of them, as a document | exporting.py |
-| a document as it comes in, bounded | reader.py |
+| a document as it comes in, bounded | reader.py, pieces.py |
+| one that is split into files | inclusion.py |
 | addresses of a domain that gets another name | renaming.py |
 | SCRAM credentials | credentials.py |
 | taking a document over, an account at a time | importing.py, report.py |

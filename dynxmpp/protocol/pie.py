@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from twisted.words.xish import domish
-
-from dynxmpp.wire.stanza import Stanza, qualified
+from dynxmpp.wire.stanza import qualified
 
 NS_PIE: Final = "urn:xmpp:pie:0"
 NS_PIE_SCRAM: Final = f"{NS_PIE}#scram"
@@ -35,8 +33,3 @@ class NotImported(Exception):
     def __init__(self, *problems: str) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
-
-
-def printed(element: domish.Element) -> bytes:
-    """An element that declares its own namespaces; the same bytes however it was spelt."""
-    return Stanza.from_element(element).to_bytes(embedded=True)

@@ -75,7 +75,8 @@ class StormClient:
         await self.connection.bind("storm")
         self.connection.listen(self._arrived, lambda: None, self._closed)
         self.connection.write(b"<presence/>")
-        await self.ping()
+        # Behind the presence, which may have to wait for the roster: an answer of the domain could come before it.
+        await self.asks("get", f"{self.name}@{DOMAIN}", "<ping xmlns='urn:xmpp:ping'/>")
 
     async def gone(self) -> None:
         """Returns when the connection has ended, and all that has come over it has been read."""

@@ -6,11 +6,8 @@ from typing import Any
 
 from twisted.trial.unittest import TestCase
 
+from dynxmpp.portability.pieces import MAX_ELEMENT, MAX_ELEMENTS, PART_BYTES, PART_CHILDREN
 from dynxmpp.portability.reader import (
-    MAX_ELEMENT,
-    MAX_ELEMENTS,
-    PART_BYTES,
-    PART_CHILDREN,
     Child,
     DocumentError,
     DocumentReader,

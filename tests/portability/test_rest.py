@@ -14,16 +14,21 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
 from twisted.internet.utils import getProcessOutputAndValue
+from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, HTTPConnectionPool, ResponseFailed
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
 from dynxmpp.auth.base import NotSupported
+from dynxmpp.config.listen import AdminApiHandler, DomainHandler
+from dynxmpp.core.domain_table import DomainTable
+from dynxmpp.core.session_table import SessionTable
 from dynxmpp.domains.service import Backing, DomainService
 from dynxmpp.domains.synchroniser import Synchroniser
 from dynxmpp.rest.data import DataApi
 from dynxmpp.rest.dialect import FIVE, SIX
+from dynxmpp.rest.mounts import Administration
 from dynxmpp.rest.site import AdminSite, Mount
 from tests.portability.support import SCRAM, PortabilityCase, accounts_in, document, user
 from tests.portability.test_bad_input import LONG
@@ -256,6 +261,18 @@ class ByHttp(DataCase):
         with self.assertRaises(ResponseFailed):
             await self.ask("GET", "montague.example")
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
+
+
+class Mounted(TestCase):
+    def test_the_resource_is_where_domains_are(self) -> None:
+        table: Any = DomainTable()
+        service = DomainService(table, None, spawn=lambda event, work: None)
+
+        async def remove_account(account: Any) -> None: ...
+
+        administration = Administration(service, table, SessionTable(), remove_account)
+        for handler in (AdminApiHandler(host="_", path="/six"), DomainHandler(host="_", path="/api")):
+            self.assertEqual({"GET", "PUT"}, set(administration.mount(handler).resources["/domains/{domain}/data"]))
 
 
 class ByCommand(DataCase):

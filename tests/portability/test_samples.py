@@ -75,6 +75,7 @@ class Samples(PortabilityCase):
         romeo.sends("<presence/>")
         stanzas = [await romeo.receives() for _ in range(4)]
         bodies = [(str(s.body), s.delay["stamp"]) for s in stanzas if s.name == "message"]
+        await self.written()
         stamp = "2026-01-02T03:05:00.000Z"
         self.assertEqual([("Where are you?", stamp), ("Hello?", stamp)], bodies)
         asking = [s for s in stanzas if s.name == "presence" and s.getAttribute("type") == "subscribe"]
@@ -164,6 +165,7 @@ class Samples(PortabilityCase):
         received = [await session.receives() for _ in range(13)]
         bodies = [str(stanza.body) for stanza in received if stanza.name == "message"]
         self.assertEqual([str(number) for number in range(12)], bodies)
+        await self.written()
 
     async def test_of_ejabberd(self) -> None:
         report = await self.take_sample("ejabberd.xml")
