@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import psycopg2
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
@@ -248,6 +249,25 @@ class LinesTests(BulkTestCase):
         for result in first:
             self.assertEqual({"created", "exists"}, {result["result"], outcomes[result["domain"]]})
         self.assertEqual(sorted(names), sorted(await self.events()))
+
+    async def test_batches_that_wait_for_the_same_name(self) -> None:
+        """Their names are taken in one order, so that they wait for each other in one direction only."""
+        names = [f"d{number:03}.example" for number in range(500)]
+        connection = psycopg2.connect(host=self.settings.host, dbname=self.settings.database, user="dynxmpp")
+        self.addCleanup(connection.close)
+        connection.cursor().execute(f"INSERT INTO domain_settings (domain, host_type) VALUES ('{names[250]}', 'basic')")
+        requests = [self.post(domain(name) for name in order) for order in (names, names[::-1])]
+        work = gatherResults([Deferred.fromCoroutine(request) for request in requests])
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        while (await self.db.query(waiting))[0][0] < 2:
+            pass
+        connection.rollback()
+        first, second = await work  # after a deadlock one would try again, which takes time, and the clock stands still
+        outcomes = {result["domain"]: result["result"] for result in second}
+        for result in first:
+            self.assertEqual({"created", "exists"}, {result["result"], outcomes[result["domain"]]})
 
 
 class OtherNodeTests(BulkTestCase):

@@ -178,12 +178,7 @@ class PaceTests(StreamTestCase):
         client = await self.connect()
         transport: Any = client.transport
         transport.pauseProducing()
-        source = Source(client, pieces())
-        taken = -1
-        while taken < source.taken:  # until nothing moves any more
-            taken = source.taken
-            for _ in range(200):
-                await deferLater(reactor, 0)  # type: ignore[arg-type]
+        await self.until_it_is_not_read(Source(client, pieces()))
         transport.resumeProducing()
         await client.until(b"error")
         seen = 0
@@ -192,6 +187,44 @@ class PaceTests(StreamTestCase):
             seen += len(client.received)
             client.received = client.received[-100:]
         self.assertLess(max(sizes), MEGABYTE // 2)
+
+    async def until_it_is_not_read(self, source: Source) -> None:
+        """Returns when nothing moves any more."""
+        taken = -1
+        while taken < source.taken:
+            taken = source.taken
+            for _ in range(200):
+                await deferLater(reactor, 0)  # type: ignore[arg-type]
+
+    async def test_while_the_database_is_slow_nothing_is_read(self) -> None:
+        release = self.database_is_locked()
+        sizes: list[int] = []
+        received = Upload.received
+
+        def measured(upload: Upload, data: bytes) -> None:
+            received(upload, data)
+            sizes.append(upload._size)
+
+        self.patch(Upload, "received", measured)
+        client = await self.connect()
+        sent = 0
+
+        def pieces() -> Iterator[bytes]:
+            nonlocal sent
+            yield head()
+            while not released:
+                yield chunk(json.dumps(domain(f"d{sent}.example")).encode() + b" " * 4000 + b"\n")
+                sent += 1
+            yield chunk(b"")
+
+        released = False
+        await self.until_it_is_not_read(Source(client, pieces()))
+        self.assertLess(max(sizes), MEGABYTE // 2)
+        released = True
+        release()
+        await client.until(LAST)
+        self.assertEqual(sent, len(self.results(client)))
+        self.assertEqual(sent, len(await self.node.store.browse(limit=100_000)))
 
 
 class EndsTests(StreamTestCase):
@@ -237,9 +270,8 @@ class EndsTests(StreamTestCase):
         self.sends(client, 0, 3)
         await client.until(b"d2.example")
         await self.db.stop()
-        client.send(
-            chunk(body_of([domain("x.example"), b"nonsense", domain("y.example"), domain("z.example", "gold")]))
-        )
+        lines = body_of([domain("x.example"), b"nonsense", domain("y.example"), domain("z.example", "gold")])
+        client.send(chunk(lines) + chunk(b""))
         await client.ended
         self.assertNotIn(LAST, client.received)
         error, name = "error", "domain"
